@@ -1,0 +1,154 @@
+"""The case folder of AbdomenAtlas: where every file of a case lies (the README shows the whole tree)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from AtlasSegmentLib.errors import DatasetError
+from AtlasSegmentLib.names import require_inside, safe_name
+
+REVISED = "_revised"
+_ENDING = ".nii.gz"
+
+
+@dataclass(frozen=True)
+class LabelFolder:
+    """A folder of label files, one for each organ: `backbones/<model>` or `average`."""
+
+    folder: Path
+
+    @property
+    def pseudo_label(self) -> Path:
+        """All organs in one label map, values of the AbdomenAtlas table."""
+        return self.folder / f"pseudo_label{_ENDING}"
+
+    @property
+    def run_record(self) -> Path:
+        """How the files were made; written last, so that it also says the step is finished."""
+        return self.folder / "run.json"
+
+    def mask(self, organ: str) -> Path:
+        """Binary mask of an organ, uint8 0/1."""
+        return self.map("segmentations", organ)
+
+    def map(self, kind: str, organ: str) -> Path:
+        """A map of one organ; `kind` is soft_pred, entropy, attention, inconsistency, uncertainty, overlap or expected_error."""
+        return self.folder / kind / f"{safe_name(organ, 'organ name')}{_ENDING}"
+
+    def organs(self, kind: str = "segmentations") -> list[str]:
+        """Names of the organs that have a file of that kind, sorted; revised masks are not counted."""
+        found = [p.name.removesuffix(_ENDING) for p in (self.folder / kind).glob(f"*{_ENDING}") if not p.name.startswith(".")]
+        return sorted(name for name in found if not name.endswith(REVISED))
+
+    def revised_mask(self, organ: str) -> Path:
+        """Newest accepted revision of an organ (only `average` has one)."""
+        return self.folder / "segmentations" / f"{safe_name(organ, 'organ name')}{REVISED}{_ENDING}"
+
+    def revised_organs(self) -> list[str]:
+        """Names of the organs that have a revised mask, sorted."""
+        found = [p.name.removesuffix(_ENDING) for p in (self.folder / "segmentations").glob(f"*{REVISED}{_ENDING}")]
+        return sorted(name.removesuffix(REVISED) for name in found if not name.startswith("."))
+
+    def revisions(self, organ: str) -> Path:
+        """Folder of every revision ever saved of an organ."""
+        return self.folder / "revisions" / safe_name(organ, "organ name")
+
+
+@dataclass(frozen=True)
+class CaseFolder:
+    """One case: `<dataset folder>/<case name>`."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the case."""
+        return self.folder.name
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset, which is the folder above."""
+        return self.folder.parent.name
+
+    @property
+    def ct(self) -> Path:
+        """The CT, a copy of what came in."""
+        return self.folder / f"ct{_ENDING}"
+
+    @property
+    def original_label(self) -> Path:
+        """Labels that came with the dataset, in the dataset's own values."""
+        return self.folder / f"original_label{_ENDING}"
+
+    @property
+    def average(self) -> LabelFolder:
+        """What all models say together, and everything derived from it."""
+        return LabelFolder(self.folder / "average")
+
+    def backbone(self, model: str) -> LabelFolder:
+        """What one model says."""
+        return LabelFolder(self.folder / "backbones" / safe_name(model, "model name"))
+
+    def models(self) -> list[str]:
+        """Names of the models that have predicted this case, sorted."""
+        return sorted(p.name for p in (self.folder / "backbones").glob("*") if p.is_dir() and not p.name.startswith("."))
+
+
+def open_case(path: Path) -> CaseFolder:
+    """Return the case folder at `path`.
+
+    Raises:
+        DatasetError: There is no folder, or neither a CT nor predictions are in it.
+    """
+    case = CaseFolder(Path(path).resolve())
+    if not case.ct.is_file() and not (case.folder / "backbones").is_dir():
+        message = f"{path}: is not a case folder (it has neither ct.nii.gz nor backbones/)."
+        raise DatasetError(message, "Make one with: atlas segment CT --out DATASET_FOLDER --model MODEL.")
+    return case
+
+
+def new_case(dataset_folder: Path, name: str) -> CaseFolder:
+    """Return the place of a case in a dataset folder; nothing is made on the disk.
+
+    Raises:
+        DatasetError: The name is unsafe or leads outside the dataset folder.
+    """
+    folder = Path(dataset_folder).resolve()
+    return CaseFolder(require_inside(folder / safe_name(name, "case name"), folder))
+
+
+def find_cases(paths: list[Path]) -> list[CaseFolder]:
+    """Return the cases that `paths` name: each is a case folder, or a dataset folder whose cases are meant.
+
+    Hidden entries, files and folders without a CT or predictions (such as exports) are passed over.
+
+    Raises:
+        DatasetError: A path does not exist or holds no case.
+    """
+    found: dict[Path, CaseFolder] = {}
+    for path in paths:
+        cases = _cases_at(Path(path))
+        if not cases:
+            message = f"{path}: no case found (a case is a folder with ct.nii.gz or backbones/)."
+            raise DatasetError(message, "Give a case folder or the dataset folder above it.")
+        found.update({case.folder: case for case in cases})
+    return list(found.values())
+
+
+def _cases_at(path: Path) -> list[CaseFolder]:
+    if not path.is_dir():
+        message = f"{path}: there is no such folder."
+        raise DatasetError(message, "Check the path.")
+    if _is_case(path):
+        return [CaseFolder(path.resolve())]
+    try:
+        children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
+    except OSError as error:
+        message = f"{path}: the folder cannot be read ({error.strerror})."
+        raise DatasetError(message, "Check its permissions.") from error
+    return [new_case(path, child.name) for child in children if _is_case(child)]
+
+
+def _is_case(path: Path) -> bool:
+    return (path / f"ct{_ENDING}").is_file() or (path / "backbones").is_dir()
