@@ -57,7 +57,7 @@ def _stored_pixels(dataset: Any, path: Path) -> Array:
         return _decode_with_gdcm(dataset, path)
     stored = np.asarray(dataset.pixel_array)
     unused = int(dataset.BitsAllocated) - int(dataset.BitsStored)
-    if unused and stored.dtype.kind in "iu":  # old scanners keep overlays in the bits above; the shift also extends the sign
+    if unused and stored.dtype.kind in "iu":  # overlays of old scanners, which pydicom 2 leaves in; the shift extends the sign
         stored = (stored << unused) >> unused
     return stored
 

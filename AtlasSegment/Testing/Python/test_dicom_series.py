@@ -102,6 +102,12 @@ def test_a_rounded_oblique_orientation_agrees_with_simpleitk(tmp_path: Path) -> 
     assert_same_as_simpleitk(read_dicom_folder(folder), folder)
 
 
+def test_an_orientation_rounded_to_three_digits_does_not_change_the_spacing(tmp_path: Path) -> None:
+    plane = [0.866, 0.5, 0, -0.5, 0.866, 0]
+    volume = read_dicom_folder(save_series(tmp_path / "ct", change=lambda _: {"ImageOrientationPatient": plane}))
+    np.testing.assert_allclose(volume.spacing, [0.7, 0.8, 2], rtol=1e-12)
+
+
 def assert_same_as_simpleitk(volume: Volume, folder: Path) -> None:
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
