@@ -120,7 +120,7 @@ def test_all_classes_are_in_the_inference_table() -> None:
         ("10_Decathlon", "Task02_Heart/la_003", None),
         ("10_Decathlon", "patient08", None),
         ("11_Other", "liver_1", None),
-        ("2024_hospital", "case", None),
+        ("0124_hospital", "case", None),
         ("hospital/01_BTCV", "", None),
         ("1_short", "", None),
         ("", "", None),
