@@ -1,0 +1,1 @@
+"""Judging labels: model agreement, attention maps and priority. Needs no Slicer."""

@@ -1,0 +1,1 @@
+"""Labels from a CT: volumes, formats, label tables, models and inference. Needs no Slicer."""

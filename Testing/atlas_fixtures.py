@@ -1,0 +1,34 @@
+"""Fixtures that every test folder shares; pytest loads them as a plug-in (pyproject.toml)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Return the root of the source checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real data (`data/`, `models/`, `spec/` below it), or skip the test."""
+    folder = Path(os.environ.get("ATLAS_SHARED", REPOSITORY.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"needs real data: there is no folder {folder}; set ATLAS_SHARED to it")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def shared_models(shared_data: Path) -> list[Path]:
+    """Return the atlas model folders of the shared data, sorted by name, or skip the test."""
+    folders = sorted(path.parent for path in (shared_data / "models").glob("*/model.json"))
+    if not folders:
+        pytest.skip(f"needs real models: there is no */model.json in {shared_data / 'models'}")
+    return folders

@@ -1,0 +1,52 @@
+"""Run every gate of this repository and say which ones failed.
+
+    python Testing/check.py            all gates
+    python Testing/check.py ruff mypy  some of them
+
+Standard library only: it runs in the virtual environment that holds the `test` extra.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARY_FOLDERS = ("AtlasSegment", "AtlasQuality", "AtlasReview")
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+GATES: dict[str, list[str]] = {
+    "ruff": [sys.executable, "-m", "ruff", "check", "."],
+    "format": [sys.executable, "-m", "ruff", "format", "--check", "."],
+    "mypy": [sys.executable, "-m", "mypy"],
+    "imports": [str(SCRIPTS / "lint-imports")],
+    # Last, so that its closing line with the number of tests closes the output.
+    "pytest": [sys.executable, "-m", "pytest", "-q", "-n", "2"],
+}
+
+
+def run_gate(name: str, environment: dict[str, str]) -> int:
+    """Run one gate with its output shown; return its exit code."""
+    print(f"== {name}: {' '.join(Path(part).name if Path(part).is_absolute() else part for part in GATES[name])}", flush=True)
+    return subprocess.run(GATES[name], cwd=ROOT, env=environment, check=False).returncode
+
+
+def main(names: list[str]) -> int:
+    """Run the named gates (all without names); return 0 only when each of them passed."""
+    unknown = [name for name in names if name not in GATES]
+    if unknown:
+        print(f"check.py: no gate {', '.join(unknown)}; there are {', '.join(GATES)}", file=sys.stderr)
+        return 2
+    folders = [str(ROOT / folder) for folder in LIBRARY_FOLDERS]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+    failed = [name for name in GATES if (not names or name in names) and run_gate(name, environment) != 0]
+    if failed:
+        print(f"check.py: failed: {', '.join(failed)}", file=sys.stderr, flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,145 @@
+"""The module files that Slicer loads: light at file scope, complete, and their own tests pass."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+import types
+import unittest
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from cmake_files import MODULES
+
+ALLOWED = {*sys.stdlib_module_names, "slicer", "vtk", "qt", "ctk", "numpy"}
+ALLOWED_STATEMENTS = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef)
+
+
+def file_scope_faults(source: str) -> list[str]:
+    """Return what a module file does at file scope besides light imports, definitions and constants."""
+    faults = []
+    for number, node in enumerate(ast.parse(source).body):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or "."]
+        faults += [f"line {node.lineno}: imports {name}" for name in names if name.partition(".")[0] not in ALLOWED]
+        docstring = number == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        constant = isinstance(node, ast.Assign | ast.AnnAssign) and not any(isinstance(part, ast.Call) for part in ast.walk(node))
+        if not (isinstance(node, ALLOWED_STATEMENTS) or docstring or constant):
+            faults.append(f"line {node.lineno}: runs code at file scope")
+    return faults
+
+
+def ui_names_used(source: str) -> set[str]:
+    """Return every X of `self.ui.X` in Python source."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)]
+    return {node.attr for node in nodes if isinstance(node.value, ast.Attribute) and node.value.attr == "ui"}
+
+
+def ui_names(path: Path) -> list[str]:
+    """Return the names of all widgets in a .ui file, in order."""
+    return [widget.attrib["name"] for widget in ElementTree.parse(path).iter("widget")]
+
+
+def qt_sources(repository: Path, module: str) -> list[Path]:
+    """Return the Python files of a module that may touch its panel."""
+    return [repository / module / f"{module}.py", *sorted((repository / module / f"{module}Lib").glob("panel_*.py"))]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_file_does_nothing_at_file_scope(repository: Path, module: str) -> None:
+    assert file_scope_faults((repository / module / f"{module}.py").read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import torch", "from nibabel import load", "from AtlasSegmentLib import labels", "print(1)", "x = f()", "if True:\n    import os"],
+)
+def test_heavy_imports_and_calls_at_file_scope_are_found(source: str) -> None:
+    assert file_scope_faults('"""Doc."""\n' + source)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_file_defines_its_four_classes(repository: Path, module: str) -> None:
+    tree = ast.parse((repository / module / f"{module}.py").read_text(encoding="utf-8"))
+    bases = {node.name: [ast.unparse(base) for base in node.bases] for node in tree.body if isinstance(node, ast.ClassDef)}
+    for suffix in ("", "Widget", "Logic", "Test"):
+        assert bases[f"{module}{suffix}"][0] == f"ScriptedLoadableModule{suffix}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_translated_strings_are_plain_strings(repository: Path, module: str) -> None:
+    for path in qt_sources(repository, module):
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        wrong = [call.lineno for call in calls if ast.unparse(call.func) == "_" and not isinstance(call.args[0], ast.Constant)]
+        assert wrong == [], f"{path}: translate a plain string, then fill it with .format(): lines {wrong}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_ui_file_is_well_formed_and_its_names_are_unique(repository: Path, module: str) -> None:
+    path = repository / module / "Resources" / "UI" / f"{module}.ui"
+    names = ui_names(path)
+    assert names[0] == module
+    assert len(names) == len({*names})
+    top = next(ElementTree.parse(path).iter("widget"))
+    assert top.attrib["class"] == "qMRMLWidget"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_widget_that_python_uses_exists_in_the_ui_file(repository: Path, module: str) -> None:
+    used = {name for path in qt_sources(repository, module) for name in ui_names_used(path.read_text(encoding="utf-8"))}
+    assert used <= {*ui_names(repository / module / "Resources" / "UI" / f"{module}.ui")}
+
+
+def test_widget_names_are_read_from_python() -> None:
+    assert ui_names_used("self.ui.applyButton.connect('clicked()', f)\nself.ui.label.text = x") == {"applyButton", "label"}
+
+
+@pytest.fixture
+def slicer_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the few names of Slicer that a module file needs to be imported and tested into sys.modules."""
+    slicer, i18n, base = (types.ModuleType(name) for name in ("slicer", "slicer.i18n", "slicer.ScriptedLoadableModule"))
+    slicer.mrmlScene = types.SimpleNamespace(Clear=lambda: None)  # type: ignore[attr-defined]
+    i18n.tr = lambda text: text  # type: ignore[attr-defined]
+    i18n.translate = lambda _context, text: text  # type: ignore[attr-defined]
+    for name in ("ScriptedLoadableModule", "ScriptedLoadableModuleLogic", "ScriptedLoadableModuleWidget"):
+        setattr(base, name, type(name, (), {"__init__": lambda self, parent=None: setattr(self, "parent", parent)}))
+    base.ScriptedLoadableModuleTest = type("ScriptedLoadableModuleTest", (unittest.TestCase,), {})  # type: ignore[attr-defined]
+    for module in (slicer, i18n, base):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+@pytest.mark.usefixtures("slicer_names")
+@pytest.mark.parametrize("module", MODULES)
+def test_the_modules_own_tests_pass(repository: Path, module: str) -> None:
+    spec = importlib.util.spec_from_file_location(module, repository / module / f"{module}.py")
+    assert spec
+    assert spec.loader
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(getattr(loaded, f"{module}Test"))
+    result = unittest.TestResult()
+    suite.run(result)
+    assert result.testsRun > 0
+    assert result.wasSuccessful(), result.errors + result.failures
+    getattr(loaded, f"{module}Test")("runTest").runTest()
+
+
+@pytest.mark.usefixtures("slicer_names")
+@pytest.mark.parametrize("module", MODULES)
+def test_the_module_tells_slicer_its_title_category_and_help(repository: Path, module: str) -> None:
+    spec = importlib.util.spec_from_file_location(module, repository / module / f"{module}.py")
+    assert spec
+    assert spec.loader
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    parent = types.SimpleNamespace()
+    getattr(loaded, module)(parent)
+    assert parent.title == module.replace("Atlas", "Atlas ")
+    assert parent.categories == ["Segmentation"]
+    assert parent.helpText.endswith(".")
