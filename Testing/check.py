@@ -41,7 +41,9 @@ def main(names: list[str]) -> int:
         print(f"check.py: no gate {', '.join(unknown)}; there are {', '.join(GATES)}", file=sys.stderr)
         return 2
     folders = [str(ROOT / folder) for folder in LIBRARY_FOLDERS]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+    # The environment need not be activated: tests find its programs (cmake, ninja, atlas) as an activated one does.
+    path = os.pathsep.join([str(SCRIPTS), os.environ.get("PATH", os.defpath)])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "PATH": path}
     failed = [name for name in GATES if (not names or name in names) and run_gate(name, environment) != 0]
     if failed:
         print(f"check.py: failed: {', '.join(failed)}", file=sys.stderr, flush=True)

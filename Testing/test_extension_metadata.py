@@ -55,6 +55,7 @@ def test_the_name_does_not_start_with_slicer_but_the_repository_does(cmake: str)
 def test_the_icon_url_matches_and_names_a_file_that_exists(cmake: str, repository: Path) -> None:
     match = ICON.search(cmake)
     assert match
+    assert match[1] == value_of(cmake, "EXTENSION_ICONURL"), "keep the whole set() on one line"
     assert match[1].startswith(RAW)
     assert png_size(repository / match[1].removeprefix(RAW)) == (128, 128)
 
@@ -62,6 +63,7 @@ def test_the_icon_url_matches_and_names_a_file_that_exists(cmake: str, repositor
 def test_the_screenshot_urls_match_and_name_files_that_exist(cmake: str, repository: Path) -> None:
     match = SCREENSHOTS.search(cmake)
     assert match
+    assert match[1] == value_of(cmake, "EXTENSION_SCREENSHOTURLS"), "keep the whole set() on one line"
     urls = match[1].split()
     assert urls
     for url in urls:
