@@ -151,4 +151,7 @@ def _cases_at(path: Path) -> list[CaseFolder]:
 
 
 def _is_case(path: Path) -> bool:
-    return (path / f"ct{_ENDING}").is_file() or (path / "backbones").is_dir()
+    try:
+        return (path / f"ct{_ENDING}").is_file() or (path / "backbones").is_dir()
+    except PermissionError:  # such as lost+found at the top of a disk
+        return False

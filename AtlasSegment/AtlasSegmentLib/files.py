@@ -22,7 +22,11 @@ _TEMPORARY = re.compile(r"^\.atlas-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8
 
 
 def _host() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    """Return where process ids are counted: containers may share a host name while each has its own numbers."""
+    space = ""
+    with suppress(OSError):
+        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - not a path; absent beside Linux
+    return hashlib.sha256(f"{socket.gethostname()} {space}".encode()).hexdigest()[:8]
 
 
 @contextmanager
@@ -97,7 +101,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON in the given key order, atomically."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # A file name that is not UTF-8 on the disk holds lone surrogates: as a \udcXX escape it stays valid JSON.
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: Path) -> Any:

@@ -38,11 +38,11 @@ def check_affine(affine: Matrix, what: str) -> Matrix:
         what: The name that the error message gives to the volume, such as its path.
 
     Raises:
-        GeometryError: It is not 4x4, not finite, or flattens an axis.
+        GeometryError: It is not 4x4, not finite, has another last row than 0 0 0 1, or flattens an axis.
     """
     matrix = np.array(affine, dtype=np.float64)
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-        message = f"{what}: the affine must be a finite 4x4 matrix, got shape {matrix.shape}."
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1), atol=1e-6):
+        message = f"{what}: the affine must be a finite 4x4 matrix with last row 0 0 0 1, got {matrix.tolist()}."
         raise GeometryError(message, "Write the image again with a valid sform or qform.")
     spacing = spacing_of(matrix)
     if spacing.min() <= 0 or voxel_volume_mm3(matrix) < 1e-6 * float(spacing.prod()):
@@ -117,8 +117,14 @@ def corners(shape: Sequence[int]) -> Matrix:
 
 def same_grid(shape_a: Sequence[int], affine_a: Matrix, shape_b: Sequence[int], affine_b: Matrix) -> bool:
     """Tell whether two grids have one shape and corners within AFFINE_TOLERANCE_MM."""
-    if tuple(shape_a) != tuple(shape_b):
-        return False
-    points = corners(shape_a)
+    return tuple(shape_a) == tuple(shape_b) and largest_shift_mm(shape_a, affine_a, affine_b) <= AFFINE_TOLERANCE_MM
+
+
+def largest_shift_mm(shape: Sequence[int], affine_a: Matrix, affine_b: Matrix) -> float:
+    """Return how far apart (mm) the corners of two grids of one shape lie.
+
+    One voxel is added along each axis, so that two single slices of different thickness differ.
+    """
+    points = corners([n + 1 for n in shape])
     distance = np.linalg.norm(apply_affine(affine_a, points) - apply_affine(affine_b, points), axis=1)
-    return float(distance.max()) <= AFFINE_TOLERANCE_MM
+    return float(distance.max())

@@ -40,9 +40,14 @@ def require_inside(path: Path, root: Path) -> Path:
     """Return `path` when it lies inside `root` with all links followed.
 
     Raises:
-        DatasetError: It lies elsewhere, for example behind a symbolic link.
+        DatasetError: It lies elsewhere, for example behind a symbolic link, or behind links that form a loop.
     """
-    if not path.resolve().is_relative_to(root.resolve()):
+    try:
+        inside = path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError) as error:  # RuntimeError: how Python before 3.13 reports a loop of links
+        message = f"{path} cannot be followed ({error})."
+        raise DatasetError(message, "Remove the broken link.") from error
+    if not inside:
         message = f"{path} leads outside its dataset folder {root} (to {path.resolve()})."
         raise DatasetError(message, "Move the data into the dataset folder, or name that other folder directly.")
     return path

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -12,13 +14,17 @@ import nibabel as nib
 import numpy as np
 
 from AtlasSegmentLib import fast_gzip, geometry
-from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.errors import GeometryError, InputError
 from AtlasSegmentLib.files import atomic_path
 from AtlasSegmentLib.volume import Array, Grid, Volume
 
+_log = logging.getLogger(__name__)
+
 SLAB_BYTES = 8 << 20
+_DEFLATE_LIMIT = 1100  # deflate cannot shrink data more than 1032 times
 _MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
-_HEADER_CLASSES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+_NEVER = 1000  # above every level that nibabel gives a fault
+_HEADER_CLASSES: dict[int, Any] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 _AGAIN = "Copy or export the file again."
 
 
@@ -33,11 +39,11 @@ def read_nifti(path: Path) -> Volume:
         InputError: Missing, truncated, damaged, not NIfTI, not 3-D, or a voxel type that is not a number.
     """
     with _opened(Path(path)) as (grid, stream):
-        dtype = grid.header.get_data_dtype()
-        array = np.empty(grid.shape, dtype, order="F")
-        _fill(stream, array, grid)
-        _finish(stream)
-        return Volume(_scaled(array, grid.header), grid.affine, str(path), grid.header)
+        array = np.empty(grid.shape, grid.header.get_data_dtype(), order="F")
+        with _read_errors(Path(path)):
+            _fill(stream, array, grid)
+            _finish(stream)
+    return Volume(_scaled(array, grid.header), grid.affine, str(path), grid.header)
 
 
 def read_grid(path: Path) -> Grid:
@@ -67,24 +73,47 @@ def _slabs(stream: BinaryIO, grid: Grid) -> Iterator[tuple[int, Array]]:
     buffer = np.empty((x, y, min(thick, depth)), dtype, order="F")
     for first in range(0, depth, thick):
         slab = buffer[:, :, : min(thick, depth - first)]
-        _fill(stream, slab, grid)
+        with _read_errors(Path(grid.source)):
+            _fill(stream, slab, grid)
         yield first, _scaled(slab, grid.header)
-    _finish(stream)
+    with _read_errors(Path(grid.source)):
+        _finish(stream)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Grid, BinaryIO]]:
     """Open the file, parse its header and yield (grid, stream at the first voxel)."""
+    with ExitStack() as stack:
+        with _read_errors(path):
+            zipped = path.name.lower().endswith(".gz")
+            stream = stack.enter_context(fast_gzip.open_read(path) if zipped else path.open("rb"))
+            grid = _grid_of(_read_header(stream, path), path)
+            _check_length(grid, path.stat().st_size * (_DEFLATE_LIMIT if zipped else 1))
+        yield grid, stream
+
+
+@contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
+    """Turn what a damaged or missing file raises in the block into an InputError.
+
+    It stands around the reading alone: an error of the code that takes the slabs is about another file.
+    """
     try:
-        with fast_gzip.open_read(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
-            header = _read_header(stream, path)
-            yield _grid_of(header, path), stream
+        yield
     except (EOFError, zlib.error) as error:
         message = f"{path}: the file is truncated or damaged ({error})."
         raise InputError(message, _AGAIN) from error
     except OSError as error:
         message = f"{path}: cannot be read ({error.strerror or error})."
         raise InputError(message, _AGAIN if path.is_file() else "Check the path and its permissions.") from error
+
+
+def _check_length(grid: Grid, most: int) -> None:
+    """Refuse a shape that cannot be in the file before memory is asked for it."""
+    size = math.prod(grid.shape) * grid.header.get_data_dtype().itemsize
+    if size > most:
+        message = f"{grid.source}: the file is truncated or damaged: shape {grid.shape} takes {size} bytes, more than it can hold."
+        raise InputError(message, _AGAIN)
 
 
 def _read_header(stream: IO[bytes], path: Path) -> Any:
@@ -103,14 +132,21 @@ def _read_header(stream: IO[bytes], path: Path) -> Any:
         header = _HEADER_CLASSES[size](block, check=False)
         offset = int(header["vox_offset"]) or size + 4
         header.get_data_dtype()
-    except (nib.spatialimages.HeaderDataError, ValueError, OverflowError) as error:
+        header.check_fix(logger=_log, error_level=_NEVER)  # mends what is common, such as pixdim[0] = 0
+    except (nib.spatialimages.HeaderDataError, KeyError, ValueError, OverflowError) as error:
         message = f"{path}: the NIfTI header is damaged ({error})."
         raise InputError(message, _AGAIN) from error
     if offset < size:
         message = f"{path}: the NIfTI header gives a voxel offset of {offset}, inside the header itself."
         raise InputError(message, "Give a single-file NIfTI (.nii or .nii.gz).")
-    stream.read(offset - size)
+    _skip(stream, offset - size)
     return header
+
+
+def _skip(stream: IO[bytes], count: int) -> None:
+    """Read past `count` bytes; in pieces, as a damaged header may ask for more than there is memory."""
+    while count > 0 and (piece := stream.read(min(count, 1 << 20))):
+        count -= len(piece)
 
 
 def _grid_of(header: Any, path: Path) -> Grid:
@@ -127,9 +163,19 @@ def _grid_of(header: Any, path: Path) -> Grid:
     if header.get_data_dtype().kind not in "iuf":
         message = f"{path}: voxels of type {header.get_data_dtype()} are not supported."
         raise InputError(message, "Export the image with one number a voxel.")
-    affine = header.get_best_affine().astype(np.float64)
-    affine[:3] *= _MM_PER_UNIT.get(_length_unit(header), 1.0)
-    return Grid((shape[0], shape[1], shape[2]), geometry.check_affine(affine, str(path)), str(path), header)
+    return Grid((shape[0], shape[1], shape[2]), _affine_of(header, path), str(path), header)
+
+
+def _affine_of(header: Any, path: Path) -> geometry.Matrix:
+    try:
+        affine = header.get_best_affine().astype(np.float64)
+        affine[:3] *= _MM_PER_UNIT.get(_length_unit(header), 1.0)
+        return geometry.check_affine(affine, str(path))
+    except GeometryError as error:
+        raise InputError(error.message, error.remedy) from error
+    except (nib.spatialimages.HeaderDataError, ValueError) as error:
+        message = f"{path}: the orientation in the NIfTI header is damaged ({error})."
+        raise InputError(message, "Write the image again with a valid sform or qform.") from error
 
 
 def _length_unit(header: Any) -> str:
@@ -141,7 +187,7 @@ def _length_unit(header: Any) -> str:
 
 def _fill(stream: BinaryIO, array: Array, grid: Grid) -> None:
     """Read the bytes of a Fortran-ordered array straight into its memory."""
-    memory = memoryview(array.reshape(-1, order="F").view(np.uint8))
+    memory = array.reshape(-1, order="F").view(np.uint8).data
     done = 0
     while done < len(memory):
         count = stream.readinto(memory[done:])  # type: ignore[attr-defined]
@@ -189,20 +235,45 @@ def write_nifti(path: Path, volume: Volume) -> None:
     write_slabs(path, volume.grid, array.dtype, slabs)
 
 
-def write_slabs(path: Path, grid: Grid, dtype: Any, slabs: Iterable[Array]) -> None:
-    """Write slabs (X, Y, n) that follow one another along z as one NIfTI file. Raises as `write_nifti`."""
-    header = _header_for(grid, np.dtype(dtype), str(path))
+def write_slabs(path: Path, grid: Grid, dtype: Any, slabs: Iterable[Array], slope: float = 1.0) -> None:
+    """Write slabs (X, Y, n) that follow one another along z as one NIfTI file; readers multiply by `slope`.
+
+    Raises:
+        StorageError, InputError: As `write_nifti`.
+        GeometryError: The slabs do not add up to the grid; nothing is written.
+        TypeError: A slab has another dtype (byte order aside).
+    """
+    stored = np.dtype(dtype).newbyteorder("=")
+    header = _header_for(grid, stored, str(path))
+    if slope != 1.0:
+        header.set_slope_inter(slope, 0.0)
+    depth = 0
     with atomic_path(Path(path)) as temporary:
         opened = fast_gzip.open_write(temporary) if Path(path).name.lower().endswith(".gz") else temporary.open("wb")
         with opened as stream:
             stream.write(header.binaryblock + b"\0\0\0\0")
             for slab in slabs:
-                stream.write(np.ascontiguousarray(slab.transpose(2, 1, 0)).data.cast("B"))
+                _check_slab(slab, depth, grid, str(path))
+                depth += slab.shape[2]
+                voxels = slab.transpose(2, 1, 0).astype(stored, order="C", casting="equiv", copy=False)
+                stream.write(voxels.data.cast("B"))
+        if depth != grid.shape[2]:
+            message = f"{path}: got slabs for {depth} of {grid.shape[2]} slices."
+            raise GeometryError(message)
+
+
+def _check_slab(slab: Array, first: int, grid: Grid, what: str) -> None:
+    if slab.ndim != 3 or slab.shape[:2] != grid.shape[:2] or not 0 < slab.shape[2] <= grid.shape[2] - first:
+        message = f"{what}: a slab of shape {slab.shape} at slice {first} does not fit the grid {grid.shape}."
+        raise GeometryError(message)
 
 
 def _header_for(grid: Grid, dtype: np.dtype[Any], what: str) -> Any:
+    if min(grid.shape) < 1:
+        message = f"{what}: an image of shape {grid.shape} has no voxels to write."
+        raise InputError(message)
     big = max(grid.shape) > 32767
-    header = (nib.Nifti2Header if big else nib.Nifti1Header)()
+    header: Any = _HEADER_CLASSES[540 if big else 348]()
     old = grid.header if isinstance(grid.header, nib.Nifti1Header) else None
     if old is not None:
         header["descrip"] = old["descrip"]

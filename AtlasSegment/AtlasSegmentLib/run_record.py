@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from AtlasSegmentLib.errors import AtlasError
-from AtlasSegmentLib.files import read_json, remove_stale_temporaries, sha256_of, write_json
+from AtlasSegmentLib.files import read_json, remove_stale_temporaries, sha256_of, storage_errors, sync_folder, write_json
 
 FORMAT = "atlas-run/1"
 _PACKAGES = ("slicer-atlas-annotator", "numpy", "scipy", "nibabel", "onnxruntime", "SimpleITK", "connected-components-3d", "isal")
@@ -37,6 +37,10 @@ class Step:
         name: Name of the step.
         inputs: Role to file; the files are hashed.
         parameters: Everything else that decides the result; must be JSON.
+
+    Raises:
+        InputError: An input cannot be read.
+        TypeError, ValueError: The parameters are not JSON (NaN is not); said here, before the work is done.
     """
 
     def __init__(self, record: Path, name: str, inputs: Mapping[str, Path], parameters: Mapping[str, Any]) -> None:
@@ -46,7 +50,7 @@ class Step:
             "format": FORMAT,
             "step": name,
             "inputs": {role: {"file": path.name, "sha256": sha256_of(path)} for role, path in sorted(inputs.items())},
-            "parameters": json.loads(json.dumps(parameters, sort_keys=True)),
+            "parameters": json.loads(json.dumps(parameters, sort_keys=True, allow_nan=False)),
         }
 
     @property
@@ -66,9 +70,12 @@ class Step:
 
     def begin(self) -> None:
         """Take back the record of an earlier run and what killed writers left, before the first output is replaced."""
-        self._record.unlink(missing_ok=True)
-        if self._record.parent.is_dir():
-            remove_stale_temporaries(self._record.parent)
+        if not self._record.parent.is_dir():
+            return
+        with storage_errors(self._record):
+            self._record.unlink(missing_ok=True)
+            sync_folder(self._record.parent)  # or a power cut could bring the old record back beside new outputs
+        remove_stale_temporaries(self._record.parent)
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Write the record and return it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from AtlasSegmentLib import geometry
@@ -142,8 +141,7 @@ def require_same_grid(a: Volume | Grid, b: Volume | Grid) -> None:
     if a.shape != b.shape:
         detail = f"shape {a.shape} against {b.shape}"
     else:
-        points = geometry.corners(a.shape)
-        shift = np.linalg.norm(geometry.apply_affine(a.affine, points) - geometry.apply_affine(b.affine, points), axis=1).max()
+        shift = geometry.largest_shift_mm(a.shape, a.affine, b.affine)
         detail = f"same shape {a.shape}, but corners up to {shift:.3f} mm apart"
     message = f"{a.source or 'volume'} does not lie on the grid of {b.source or 'volume'}: {detail}."
     raise GeometryError(message, "Resample it onto that grid first: atlas resample --labels --like.")

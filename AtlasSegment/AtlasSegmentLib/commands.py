@@ -1,0 +1,177 @@
+"""The commands of AtlasSegment: segment, resample, info."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from AtlasSegmentLib import console
+from AtlasSegmentLib.case_folder import CaseFolder, find_cases, new_case, open_case
+from AtlasSegmentLib.case_info import describe_case, describe_grid
+from AtlasSegmentLib.cases import run_cases, threads_for
+from AtlasSegmentLib.commands_resample import resample_command
+from AtlasSegmentLib.datalist import read_datalist
+from AtlasSegmentLib.errors import AtlasError, InputError
+from AtlasSegmentLib.inference import Region
+from AtlasSegmentLib.markups import Roi, read_roi
+from AtlasSegmentLib.model_manifest import FILE, read_manifest
+from AtlasSegmentLib.segment_case import SegmentOptions
+from AtlasSegmentLib.segment_request import SegmentRequest, segment
+from AtlasSegmentLib.volume_io import read_volume, strip_suffix
+
+ModelOption = Annotated[
+    list[Path], typer.Option("--model", help="Model folder (with model.json); give it several times for several models.")
+]
+RoiOption = Annotated[str | None, typer.Option("--roi", help='Slicer markups ROI file (.mrk.json), or "whole" for the whole image.')]
+SeriesOption = Annotated[str | None, typer.Option(help="SeriesInstanceUID (or its end) when a DICOM folder holds several.")]
+OriginalOption = Annotated[Path | None, typer.Option(help="Labels that came with the dataset, in its own values, on the CT's grid.")]
+AllOrgansOption = Annotated[bool, typer.Option("--all-organs", help="Attention for every organ, not only AbdomenAtlas' nine targets.")]
+CaseOption = Annotated[str | None, typer.Option("--case", help="Name of the case; by default that of the CT file.")]
+NoPostprocessOption = Annotated[bool, typer.Option("--no-postprocess", help="Keep the masks as the models give them.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module to the program."""
+    app.command("segment")(segment_command)
+    app.command("resample")(resample_command)
+    app.command("info")(info_command)
+
+
+def read_region(text: str | None) -> Roi | Region | None:
+    """Return what --roi means. Raises InputError."""
+    return "whole" if text == "whole" else None if text is None else read_roi(Path(text))
+
+
+def case_name_of(source: Path, wanted: str | None) -> str:
+    """Return the name of a new case: as wanted, else that of the CT's file or DICOM folder."""
+    return wanted or strip_suffix(source.resolve().name)
+
+
+def is_case(path: Path) -> bool:
+    """Tell whether a path is a case folder rather than an image."""
+    try:
+        open_case(path)
+    except AtlasError:
+        return False
+    return True
+
+
+def segment_command(
+    ct: Annotated[list[Path] | None, typer.Argument(help="CTs (files or DICOM folders), case folders, or dataset folders.")] = None,
+    model: ModelOption = [],  # noqa: B006 - typer reads the default, nobody changes it
+    out: Annotated[Path | None, typer.Option(help="Dataset folder for new cases.")] = None,
+    case: CaseOption = None,
+    roi: RoiOption = None,
+    datalist: Annotated[Path | None, typer.Option("--list", help="Dataset list: one image a line, relative to --data-root.")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder that the list's paths start from.")] = None,
+    original: OriginalOption = None,
+    series: SeriesOption = None,
+    all_organs: AllOrgansOption = False,
+    no_postprocess: NoPostprocessOption = False,
+    jobs: console.JobsOption = 1,
+    scheduler: console.SchedulerOption = None,
+    force: console.ForceOption = False,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Predict organ masks, soft predictions and entropies with one or several models.
+
+    Example: atlas segment scan.nii.gz --model models/a --model models/b --roi abdomen.mrk.json --out data/hospital
+    """
+    options = SegmentOptions(read_region(roi), all_organs, not no_postprocess, force)
+    targets = _listed(datalist, data_root, out) if datalist else _targets(ct or [], out, case)
+    if not model:
+        message = "No model given."
+        raise InputError(message, f"Add --model FOLDER (a folder with {FILE}), once for each model.")
+    if original is not None and len(targets) != 1:
+        message = f"--original belongs to one CT, and {len(targets)} cases are named."
+        raise InputError(message, "Segment that case alone, or name labels in a --list.")
+    workers = 1 if len(targets) == 1 else jobs
+    threads = threads_for(workers) if workers > 1 else 0
+    requests = [
+        SegmentRequest(folder, source, tuple(model), options, original or label, series, threads) for folder, source, label in targets
+    ]
+    with console.progress_bar("segment") as progress:
+        outcomes = run_cases(requests, segment, _request_name, jobs=jobs, scheduler=scheduler, progress=progress)
+    console.finish("segment", outcomes, as_json)
+
+
+def _request_name(request: SegmentRequest) -> str:
+    return request.case.name
+
+
+Target = tuple[CaseFolder, Path, Path | None]
+
+
+def _targets(paths: list[Path], out: Path | None, name: str | None) -> list[Target]:
+    """Return (case, CT, label) for what was named: images become cases below `out`, case and dataset folders stay where they are."""
+    if not paths:
+        message = "No CT given."
+        raise InputError(message, "Name a CT file, a DICOM folder, a case folder or a dataset folder, or give --list.")
+    if name is not None and len(paths) != 1:
+        message = f"--case {name!r} names one case, and {len(paths)} images are given."
+        raise InputError(message, "Give one CT at a time with --case.")
+    if out is None:
+        return [(case, case.ct, None) for case in find_cases(paths)]
+    targets: list[Target] = [(new_case(out, case_name_of(path, name)), path, None) for path in paths]
+    if len({case.folder for case, _, _ in targets}) < len(targets):
+        message = "Two of the CTs have the same file name, so they would become one case."
+        raise InputError(message, "Segment them one at a time with --case NAME.")
+    return targets
+
+
+def _listed(datalist: Path, data_root: Path | None, out: Path | None) -> list[Target]:
+    if data_root is None or out is None:
+        message = f"{datalist}: a list needs --data-root (where its paths start) and --out."
+        raise InputError(message, "Add both; cases go to <out>/<dataset>/<case>.")
+    return [(new_case(out / entry.dataset, entry.name), entry.image, entry.label) for entry in read_datalist(datalist, data_root)]
+
+
+def info_command(
+    path: Annotated[list[Path], typer.Argument(help="Case folders, dataset folders, model folders or images.")],
+    as_json: console.JsonOption = False,
+) -> None:
+    """Tell what is in a case, dataset, model or image, and what is missing.
+
+    Example: atlas info data/hospital
+    """
+    found = [item for one in path for item in _describe(one)]
+    if as_json:
+        console.print_json({"items": found})
+        return
+    for item in found:
+        _print_item(item)
+
+
+def _describe(path: Path) -> list[dict[str, Any]]:
+    if (path / FILE).is_file():
+        spec = read_manifest(path)
+        needs = "a region of interest" if spec.needs_roi else "nothing beside the CT"
+        return [{"model": spec.name, "title": spec.title, "license": spec.license, "organs": spec.table.names(), "needs": needs}]
+    if path.is_file() or (path.is_dir() and not is_case(path) and not _has_cases(path)):
+        volume = read_volume(path)
+        values = {"min": float(volume.array.min()), "max": float(volume.array.max()), "dtype": str(volume.array.dtype)}
+        return [{"image": str(path), **describe_grid(volume.grid), **values}]
+    return [describe_case(case) for case in find_cases([path])]
+
+
+def _has_cases(path: Path) -> bool:
+    try:
+        return bool(find_cases([path]))
+    except AtlasError:
+        return False
+
+
+def _print_item(item: dict[str, Any]) -> None:
+    title = item.get("case") or item.get("model") or item.get("image") or ""
+    rows = []
+    for key, value in item.items():
+        if isinstance(value, dict) and key == "models":
+            shown = "; ".join(f"{name} ({len(model['organs'])} organs)" for name, model in value.items()) or "none"
+        elif isinstance(value, dict):
+            shown = ", ".join(f"{k} {v}" for k, v in value.items())
+        else:
+            shown = (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
+        rows.append((key, shown))
+    console.print_table(str(title), ("what", "value"), rows)

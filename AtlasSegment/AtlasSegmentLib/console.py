@@ -1,0 +1,102 @@
+"""What every `atlas` command shares: options, progress on stderr, results on stdout, exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from AtlasSegmentLib.cases import CaseOutcome
+from AtlasSegmentLib.errors import AtlasError
+from AtlasSegmentLib.inference import ProgressCallback
+
+EXIT_SOME_FAILED = 1
+EXIT_ERROR = 2
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+JobsOption = Annotated[int, typer.Option("--jobs", min=1, help="Cases worked on side by side on this machine.")]
+SchedulerOption = Annotated[str | None, typer.Option(help="Address of a Dask scheduler to use instead of --jobs.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Do it again even when the same result is there.")]
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[ProgressCallback]:
+    """Show a progress bar on stderr and yield its callback; on a plain stream it stays silent until the end."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=1.0)
+
+        def update(fraction: float, message: str) -> None:
+            bar.update(task, completed=fraction, description=f"{label} · {escape(message)}")
+
+        yield update
+
+
+def escape(text: str) -> str:
+    """Return text that rich prints as it is, also when it holds [brackets]."""
+    from rich.markup import escape as rich_escape
+
+    return rich_escape(text)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on stdout; numbers that are not finite become null."""
+    typer.echo(json.dumps(_finite(value), ensure_ascii=False, indent=1, default=str))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and value - value != 0 else value
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table on stdout; numbers are right-aligned."""
+    table = Table(title=escape(title), title_justify="left")
+    for index, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(escape(f"{cell:.3f}" if isinstance(cell, float) else str(cell)) for cell in row))
+    Console().print(table)
+
+
+def print_line(text: str) -> None:
+    """Print one line on stdout."""
+    typer.echo(text)
+
+
+def finish(step: str, outcomes: Sequence[CaseOutcome], as_json: bool) -> None:
+    """Print what became of all cases and leave with the exit code that says so: 0, 1 (some failed) or 2 (all failed)."""
+    counts = {state: sum(o.state == state for o in outcomes) for state in ("done", "skipped", "failed")}
+    if as_json:
+        print_json({"step": step, **counts, "cases": [asdict(outcome) for outcome in outcomes]})
+    else:
+        print_line(f"{step}: {counts['done']} done, {counts['skipped']} skipped (finished before), {counts['failed']} failed")
+    for outcome in outcomes:
+        if outcome.state == "failed":
+            print_error(outcome.error, outcome.remedy)
+    if counts["failed"]:
+        raise typer.Exit(EXIT_ERROR if counts["failed"] == len(outcomes) else EXIT_SOME_FAILED)
+
+
+def print_error(message: str, remedy: str = "") -> None:
+    """Print a failure as one line on stderr."""
+    typer.echo(" ".join(f"atlas: error: {message} {remedy}".split()), err=True)
+
+
+def fail(error: AtlasError) -> NoReturn:
+    """Print an error as one line and leave with exit code 2."""
+    print_error(error.message, error.remedy)
+    sys.exit(EXIT_ERROR)

@@ -1,0 +1,71 @@
+"""Bring a CT, and the labels that came with it, into a case folder; checked first, copied byte for byte, never replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from AtlasSegmentLib import nifti
+from AtlasSegmentLib.case_folder import CaseFolder
+from AtlasSegmentLib.errors import DatasetError
+from AtlasSegmentLib.files import copy_file, sha256_of
+from AtlasSegmentLib.geometry import AFFINE_TOLERANCE_MM
+from AtlasSegmentLib.volume import Volume, require_same_grid
+from AtlasSegmentLib.volume_io import check_ct, label_values, read_volume, suffix_of
+
+
+def read_ct(source: Path, series: str | None = None) -> Volume:
+    """Read a CT in any format and check that it can be segmented. Raises InputError."""
+    volume = read_volume(source, series=series)
+    check_ct(volume)
+    return volume
+
+
+def read_original(source: Path, ct: Volume) -> Volume:
+    """Read labels in a dataset's own values and check that they lie on the CT's grid.
+
+    Raises:
+        GeometryError: Another shape or affine.
+        InputError: Values that are not whole numbers, or an unreadable file.
+    """
+    volume = read_volume(source)
+    require_same_grid(volume, ct)
+    if volume.array.dtype.kind == "f" and not np.array_equal(volume.array, np.rint(volume.array)):
+        message = f"{source}: a label map holds whole numbers, and this one does not."
+        raise DatasetError(message, "Give the label map itself, not probabilities.")
+    if min(label_values(volume.array), default=0) < 0:
+        message = f"{source}: a label map has no negative values, and this one does."
+        raise DatasetError(message, "Give the label map itself, not the CT.")
+    return volume
+
+
+def store(case: CaseFolder, ct: tuple[Path, Volume], original: tuple[Path, Volume] | None = None) -> None:
+    """Put a CT (path and content), and its original labels, into a case folder.
+
+    Raises:
+        DatasetError: The case holds another CT or other labels already.
+        StorageError: The disk is full.
+    """
+    _store(case.ct, *ct)
+    if original is not None:
+        _store(case.original_label, *original)
+
+
+def _store(target: Path, source: Path, volume: Volume) -> None:
+    if target.exists():
+        _require_same(target, source, volume)
+    elif suffix_of(source.name) == ".nii.gz":
+        copy_file(source, target)
+    else:
+        nifti.write_nifti(target, volume)
+
+
+def _require_same(target: Path, source: Path, volume: Volume) -> None:
+    if source.is_file() and (source.samefile(target) or sha256_of(source) == sha256_of(target)):
+        return
+    present = nifti.read_nifti(target)
+    same_place = present.shape == volume.shape and np.allclose(present.affine, volume.affine, atol=AFFINE_TOLERANCE_MM)
+    if not same_place or not np.array_equal(present.array, volume.array):
+        message = f"{target}: is there already and differs from {source}."
+        raise DatasetError(message, "Choose another case name with --case; what came in is never replaced.")

@@ -1,0 +1,84 @@
+"""Networks as ONNX files, run by ONNX Runtime on the GPU when it really works there, else on the CPU."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from AtlasSegmentLib.errors import ModelError
+from AtlasSegmentLib.model import Float32
+from AtlasSegmentLib.model_manifest import ModelManifest
+
+_log = logging.getLogger(__name__)
+_ACCELERATORS = ("CUDAExecutionProvider", "CoreMLExecutionProvider", "DmlExecutionProvider")
+_QUIET = 3  # ONNX Runtime's log level "errors only"
+
+
+class OnnxModel:
+    """A network in an ONNX file with one input (1, 1, X, Y, Z) and one output (1, C, X, Y, Z)."""
+
+    def __init__(self, spec: ModelManifest, path: Path, threads: int = 0) -> None:
+        self._spec = spec
+        self._path = path
+        self._session, self._engine = _open_session(path, threads)
+        self._input = self._session.get_inputs()[0].name
+
+    @property
+    def spec(self) -> ModelManifest:
+        """What the model wants and gives."""
+        return self._spec
+
+    @property
+    def engine(self) -> str:
+        """ONNX Runtime's version and the provider in use."""
+        return self._engine
+
+    def predict(self, patch: Float32) -> Float32:
+        """Run the network once; see `Model.predict`."""
+        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
+
+        try:
+            logits = self._session.run(None, {self._input: np.ascontiguousarray(patch[None, None])})[0][0]
+        except (Fail, InvalidArgument, RuntimeException) as error:
+            message = f"{self._path}: the network failed on an input of shape {patch.shape} ({_first_line(error)})."
+            raise ModelError(message, "Check fit_shape or patch in model.json against the network.") from error
+        expected = (self._spec.channels, *patch.shape)
+        if logits.shape != expected:
+            message = f"{self._path}: the network gives {logits.shape}, model.json promises {expected}."
+            raise ModelError(message, "Mend labels or activation in model.json.")
+        if not np.isfinite(logits).all():
+            message = f"{self._path}: the network gives values that are not finite; its weights are damaged."
+            raise ModelError(message, "Copy the model again from its source.")
+        result: Float32 = logits.astype(np.float32, copy=False)
+        return result
+
+
+def _open_session(path: Path, threads: int) -> tuple[Any, str]:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        message = f"{path}: ONNX Runtime is not installed."
+        raise ModelError(message, 'Run: pip install "slicer-atlas-annotator[onnx]" (or onnxruntime-gpu for an NVIDIA GPU).') from error
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _QUIET
+    available = onnxruntime.get_available_providers()
+    wanted = [name for name in _ACCELERATORS if name in available] + ["CPUExecutionProvider"]
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=wanted)
+    except (Fail, InvalidGraph, InvalidProtobuf, RuntimeError) as error:
+        message = f"{path}: is not a network ONNX Runtime can load ({_first_line(error)})."
+        raise ModelError(message, "Copy the model again, or export it for a current ONNX Runtime.") from error
+    used = session.get_providers()[0]  # what was asked for is not always what runs
+    if used != wanted[0]:
+        _log.warning("%s: %s was asked for, %s is in use.", path.name, wanted[0], used)
+    return session, f"onnxruntime {onnxruntime.__version__} {used}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

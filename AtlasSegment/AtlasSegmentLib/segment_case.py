@@ -1,0 +1,140 @@
+"""One model on one case: predict, clean, and write what the case folder holds for a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from AtlasSegmentLib import nifti
+from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
+from AtlasSegmentLib.classes import class_of, is_target, organ_name, paint
+from AtlasSegmentLib.components import grow_box
+from AtlasSegmentLib.encoding import entropy_bytes, soft_bytes
+from AtlasSegmentLib.inference import Prediction, ProgressCallback, Region, hard_labels, ignore_progress, on_ct, predict
+from AtlasSegmentLib.model import Model
+from AtlasSegmentLib.postprocess_sparse import postprocess_sparse
+from AtlasSegmentLib.run_record import Step
+from AtlasSegmentLib.sparse import SparseVolume, from_dense, is_empty, write_sparse
+from AtlasSegmentLib.volume import Grid
+from AtlasSegmentLib.volume_io import check_ct
+
+if TYPE_CHECKING:
+    from AtlasSegmentLib.markups import Roi
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """What decides the result besides CT and model.
+
+    Attributes:
+        roi: Region of interest, "whole", or None for the model's default.
+        all_entropies: Write entropy maps (and so offer attention) for every organ, not only AbdomenAtlas' nine targets.
+        postprocess: Clean the masks by AbdomenAtlas' rules.
+        force: Do it again even when it is done.
+    """
+
+    roi: Roi | Region | None = None
+    all_entropies: bool = False
+    postprocess: bool = True
+    force: bool = False
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what is recorded and decides whether a finished result is the same."""
+        roi: Any = self.roi
+        if roi is not None and roi != "whole":
+            roi = {"center": roi.center.tolist(), "axes": roi.axes.tolist(), "size": roi.size.tolist()}
+        return {"roi": roi, "all_entropies": self.all_entropies, "postprocess": self.postprocess}
+
+
+def segment_case(
+    case: CaseFolder, model: Model, options: SegmentOptions | None = None, progress: ProgressCallback = ignore_progress
+) -> dict[str, Any] | None:
+    """Segment the CT of a case with one model and write `backbones/<model>/`.
+
+    Returns:
+        The run record, or None when this very result was there already.
+
+    Raises:
+        AtlasError: As reading, `predict` and writing.
+    """
+    options = options or SegmentOptions()
+    folder = case.backbone(model.spec.name)
+    parameters = {
+        "model": {"name": model.spec.name, "version": model.spec.version, "sha256": model.spec.sha256.lower()},
+        "manifest": model.spec.model_dump(mode="json", include={"input", "output", "labels"}),
+        **options.parameters(),
+    }
+    step = Step(folder.run_record, "segment", {"ct": case.ct}, parameters)
+    if not options.force and step.is_finished([folder.pseudo_label, *(folder.mask(organ_name(n)) for n in model.spec.table.names())]):
+        return None
+    ct = nifti.read_nifti(case.ct)
+    check_ct(ct)
+    prediction = predict(ct, model, options.roi, lambda done, stage: progress(0.7 * done, stage))
+    step.begin()
+    organs = _write_outputs(folder, prediction, ct.grid, options, progress)
+    return step.finish(
+        {
+            "engine": model.engine,
+            "model_grid": {"shape": list(prediction.grid.shape), "affine": prediction.grid.affine.tolist()},
+            "organs": organs,
+        }
+    )
+
+
+def _write_outputs(
+    folder: LabelFolder, prediction: Prediction, ct: Grid, options: SegmentOptions, progress: ProgressCallback
+) -> dict[str, Any]:
+    masks = _masks(prediction, ct, options.postprocess)
+    organs = {}
+    for number, (value, mask) in enumerate(masks.items()):
+        organ = organ_name(prediction.spec.table.name_of(value))
+        progress(0.7 + 0.3 * number / len(masks), f"write {organ}")
+        probability = on_ct(prediction, ct, value)
+        if options.all_entropies or is_target(organ):
+            write_sparse(folder.map("entropy", organ), SparseVolume(ct, probability.box, entropy_bytes(probability.crop)))
+        write_sparse(folder.map("soft_pred", organ), _soft(probability, mask))
+        write_sparse(folder.mask(organ), mask)
+        voxels = int(np.count_nonzero(mask.crop))
+        organs[organ] = {"voxels": voxels, "volume_ml": round(voxels * ct.voxel_volume_mm3 / 1000, 3)}
+    painted = {class_of(prediction.spec.table.name_of(value)): mask for value, mask in masks.items()}
+    write_sparse(folder.pseudo_label, paint(painted, ct))
+    return organs
+
+
+def _soft(probability: SparseVolume, mask: SparseVolume) -> SparseVolume:
+    """Return the soft prediction bytes: p within one voxel (26 neighbors) of the cleaned mask, else 0."""
+    if is_empty(mask.box):
+        return SparseVolume(mask.grid, mask.box, np.zeros((0, 0, 0), np.uint8))
+    box = grow_box(mask.box, 1, mask.grid.shape)
+    near = ndimage.maximum_filter(mask.within(box).astype(np.uint8), size=3, mode="constant")
+    return SparseVolume(mask.grid, box, soft_bytes(probability.within(box)) * near)
+
+
+def _masks(prediction: Prediction, ct: Grid, clean: bool) -> dict[int, SparseVolume]:
+    """Return the final mask of each label value, bool."""
+    raw = _raw_masks(prediction, ct)
+    if not clean:
+        return raw
+    values = {class_of(prediction.spec.table.name_of(value)): value for value in raw}
+    by_class = {number: raw[value] for number, value in values.items() if number is not None}
+    return {
+        value: mask if (number := class_of(prediction.spec.table.name_of(value))) is None else postprocess_sparse(by_class.get, ct, number)
+        for value, mask in raw.items()
+    }
+
+
+def _raw_masks(prediction: Prediction, ct: Grid) -> dict[int, SparseVolume]:
+    table = prediction.spec.table
+    if prediction.spec.output.activation == "sigmoid":
+        shares = ((value, on_ct(prediction, ct, value)) for value in table.labels)
+        return {value: _trimmed(SparseVolume(ct, share.box, share.crop > 0.5)) for value, share in shares}
+    labels = hard_labels(prediction, ct)
+    return {value: _trimmed(SparseVolume(ct, labels.box, labels.crop == value)) for value in table.labels}
+
+
+def _trimmed(mask: SparseVolume) -> SparseVolume:
+    x, y, z = (s.start for s in mask.box)
+    return from_dense(mask.crop, mask.grid, (x, y, z))
