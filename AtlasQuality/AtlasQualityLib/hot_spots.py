@@ -31,7 +31,7 @@ class HotSpot:
 
     Attributes:
         organ: Its name.
-        center: RAS mm of the voxel of highest value that is nearest to the region's centroid; inside the region.
+        center: RAS mm of a voxel of the region: of those within a tenth of its highest value, the one nearest to its centroid.
         voxel: Index of that voxel in the array order of the maps.
         volume_mm3: Volume of the region.
         peak: Highest value in the region, 0..1: expected error where there is such a map, else attention / 255.
@@ -146,9 +146,12 @@ def _spot(organ: str, region: _Region, attention: SparseVolume, mask: SparseVolu
 
 
 def _peak_voxel(region: _Region, indices: npt.NDArray[np.int64], affine: geometry.Matrix) -> int:
-    """Return the row of the voxel of highest value nearest to the centroid; ties by position in the patient."""
+    """Return the row of the voxel nearest to the centroid among the high ones; ties by position in the patient.
+
+    Many voxels have almost the highest value; which of them has it by a hair means nothing, so that a tenth is allowed.
+    """
     centroid = geometry.apply_affine(affine, indices.mean(axis=0))
-    highest = np.flatnonzero(region.values == region.values.max())
+    highest = np.flatnonzero(10 * region.values >= 9 * region.values.max())
     points = geometry.apply_affine(affine, indices[highest])
     distance = np.linalg.norm(points - centroid, axis=1)
     keys = np.column_stack([points[:, ::-1], distance]).round(_DECIMALS)

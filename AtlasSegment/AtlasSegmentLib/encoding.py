@@ -19,8 +19,10 @@ def one_sided_entropy(probability: Array) -> Array:
     This is AbdomenAtlas' definition (torch.special.entr of one sigmoid), not the binary entropy: it is largest at
     p = 0.368 and asymmetric.
     """
-    safe = np.where(probability > 0, probability, 1)
-    return -safe * np.log(safe)
+    safe = np.maximum(probability, np.finfo(np.float32).tiny)  # its -p ln p is 1e-36, below every byte
+    entropy: Array = np.log(safe)
+    entropy *= safe
+    return np.negative(entropy, out=entropy)
 
 
 def entropy_bytes(probability: Array) -> Bytes:

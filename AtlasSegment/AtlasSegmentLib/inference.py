@@ -148,7 +148,7 @@ def hard_labels(prediction: Prediction, ct: Grid) -> SparseVolume:
     background = _resampled(prediction.probabilities[0], prediction.grid, whole, ct)
     best = background.crop
     dtype = np.uint8 if max(prediction.spec.table.labels) < 256 else np.uint16
-    labels = SparseVolume(ct, background.box, np.zeros(best.shape, dtype))
+    labels = SparseVolume(ct, background.box, np.zeros(best.shape, dtype, order="F"))
     for value in sorted(prediction.spec.table.labels):
         share = on_ct(prediction, ct, value)
         inner = tuple(slice(s.start - r.start, s.stop - r.start) for s, r in zip(share.box, labels.box, strict=True))

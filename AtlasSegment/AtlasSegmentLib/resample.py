@@ -30,11 +30,10 @@ def resample(volume: Volume, grid: Grid, mode: Mode = "linear", fill: float = 0.
     """
     to_source = np.linalg.inv(volume.affine) @ grid.affine
     axes = _parallel_axes(to_source)
-    array = volume.array if mode == "nearest" else volume.array.astype(np.float32, copy=False)
     if axes is None:
-        sampled = _sample_oblique(array, to_source, grid.shape, mode, fill)
+        sampled = _sample_oblique(volume.array, to_source, grid.shape, mode, fill)
     else:
-        sampled = _sample_separable(array, to_source, axes, grid.shape, mode, fill)
+        sampled = _sample_separable(volume.array, to_source, axes, grid.shape, mode, fill)
     return Volume(sampled, grid.affine, volume.source, grid.header)
 
 
@@ -73,16 +72,29 @@ def _parallel_axes(to_source: Matrix) -> list[int] | None:
 def _sample_separable(array: Array, to_source: Matrix, axes: list[int], shape: tuple[int, int, int], mode: Mode, fill: float) -> Array:
     positions = [to_source[i, axes[i]] * np.arange(shape[axes[i]]) + to_source[i, 3] for i in range(3)]
     outside = [(p < -0.5 - _PARALLEL) | (p > n - 0.5 + _PARALLEL) for p, n in zip(positions, array.shape, strict=True)]
-    growth = [len(p) / n for p, n in zip(positions, array.shape, strict=True)]
+    needed, positions = _cropped(array, positions)
+    needed = needed.astype(np.float32, order="K", copy=False) if mode == "linear" else needed
+    growth = [len(p) / n for p, n in zip(positions, needed.shape, strict=True)]
+    # numpy.take wants C order, and images come in Fortran order: the reversed view of one is the other, without a copy.
+    reverse = needed.strides[0] <= needed.strides[2]
+    sampled = needed.T if reverse else needed
     for i in np.argsort(growth):  # shrink first: fewer voxels for the axes that follow
-        array = sample_axis(array, int(i), positions[i], mode)
-    array = array.transpose([axes.index(j) for j in range(3)])
+        sampled = sample_axis(sampled, 2 - int(i) if reverse else int(i), positions[i], mode)
+    result: Array = (sampled.T if reverse else sampled).transpose([axes.index(j) for j in range(3)])
     for i in range(3):
         if outside[i].any():
             index: list[slice | Array] = [slice(None)] * 3
             index[axes[i]] = outside[i]
-            array[tuple(index)] = fill
-    return array
+            result[tuple(index)] = fill
+    return result
+
+
+def _cropped(array: Array, positions: list[Matrix]) -> tuple[Array, list[Matrix]]:
+    """Return the part of the source that the positions reach, and the positions within it; the border value continues outside."""
+    inside = [np.clip(p, 0, n - 1) for p, n in zip(positions, array.shape, strict=True)]
+    first = [int(p.min()) for p in inside]
+    index = tuple(slice(f, int(np.ceil(p.max())) + 1) for f, p in zip(first, inside, strict=True))
+    return array[index], [p - f for p, f in zip(inside, first, strict=True)]
 
 
 def sample_axis(array: Array, axis: int, positions: Matrix, mode: Mode) -> Array:
@@ -122,6 +134,7 @@ _SLAB = 16  # target planes at a time: the coordinates of a whole oblique grid w
 def _sample_oblique(array: Array, to_source: Matrix, shape: tuple[int, int, int], mode: Mode, fill: float) -> Array:
     from scipy.ndimage import map_coordinates
 
+    array = array.astype(np.float32, copy=False) if mode == "linear" else array
     result = np.empty(shape, array.dtype)
     for planes, coordinates in _coordinates(to_source, shape):
         limits = np.array(array.shape).reshape(3, 1, 1, 1)

@@ -31,7 +31,7 @@ class SparseVolume:
         """Return the voxels of another box, zero where this one has none; shape of `box`."""
         if box == self.box:
             return self.crop
-        result = np.zeros(box_shape(box), self.crop.dtype)
+        result = np.zeros(box_shape(box), self.crop.dtype, order="F")
         shared = intersection(self.box, box)
         if shared is not None:
             result[relative(shared, box)] = self.crop[relative(shared, self.box)]
@@ -95,7 +95,7 @@ def read_sparse(path: Path) -> SparseVolume:
             found = bounding_box(slab)
             if found is not None:
                 box = (found[0], found[1], slice(found[2].start + first, found[2].stop + first))
-                parts.append((box, slab[found].copy()))
+                parts.append((box, slab[found].copy(order="F")))
     box = union([part for part, _ in parts])
     dtype = parts[0][1].dtype if parts else np.dtype(np.uint8)
     crop = np.zeros(box_shape(box), dtype, order="F")
