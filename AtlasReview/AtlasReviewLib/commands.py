@@ -1,0 +1,213 @@
+"""The commands of AtlasReview: revise, assemble, run, demo."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from AtlasReviewLib import revisions
+from AtlasReviewLib.assemble import assemble_case
+from AtlasReviewLib.release_layout import VERSIONS
+from AtlasReviewLib.run_case import CASES, RunRequest, rank, run_case
+from AtlasSegmentLib import console
+from AtlasSegmentLib.case_folder import CaseFolder, find_cases, new_case, open_case
+from AtlasSegmentLib.cases import CaseOutcome, run_cases, threads_for
+from AtlasSegmentLib.commands import (
+    AllOrgansOption,
+    CaseOption,
+    ModelOption,
+    NoPostprocessOption,
+    OriginalOption,
+    RoiOption,
+    SeriesOption,
+    case_name_of,
+    read_region,
+)
+from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
+from AtlasSegmentLib.labels import table_names
+from AtlasSegmentLib.model_manifest import FILE
+from AtlasSegmentLib.segment_case import SegmentOptions
+from AtlasSegmentLib.segment_request import SegmentRequest
+from AtlasSegmentLib.volume_io import read_volume
+
+VersionOption = Annotated[str, typer.Option("--release", help=f"Layout of the AbdomenAtlas release: {' or '.join(VERSIONS)}.")]
+DatasetOption = Annotated[str | None, typer.Option("--dataset-id", help='Dataset that original labels are of, such as "04" (LiTS).')]
+OutOption = Annotated[Path, typer.Option(help="Folder for cases/, assembled/ and the report.")]
+ReferenceOption = Annotated[Path | None, typer.Option(help="Reference label map on the CT's grid: report the agreement.")]
+TableOption = Annotated[str, typer.Option(help=f"Label table of the reference: {', '.join(table_names())}.")]
+PREDICTION = "prediction"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module to the program."""
+    app.command("revise")(revise_command)
+    app.command("assemble")(assemble_command)
+    app.command("run")(run_command)
+    app.command("demo")(demo_command)
+
+
+def revise_command(
+    case: Annotated[Path, typer.Argument(help="Case folder.")],
+    organ: Annotated[str, typer.Argument(help="Organ, such as liver.")],
+    mask: Annotated[Path | None, typer.Option(help="Corrected mask (0/1) on the grid of the case, any format.")] = None,
+    reader: Annotated[str, typer.Option(help="Who made it.")] = "",
+    comment: Annotated[str, typer.Option(help="A note for the log.")] = "",
+    roll_back: Annotated[str | None, typer.Option(help=f'Id of a revision to make current again, or "{PREDICTION}".')] = None,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Take an empty mask although the organ is not empty now.")] = False,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Save a corrected mask, or go back to an older one, and show the history; nothing is ever overwritten or lost.
+
+    Example: atlas revise data/hospital/scan liver --mask liver.nii.gz --reader "Dr. Ada"
+    """
+    folder = open_case(case)
+    if mask is not None and roll_back is not None:
+        message = "--mask and --roll-back cannot be done at once."
+        raise InputError(message, "Give one of them.")
+    if (mask is not None or roll_back is not None) and not reader:
+        message = "A revision needs the name of its reader."
+        raise InputError(message, "Add --reader NAME.")
+    with console.progress_bar("revise") as progress:
+        progress(0.1, "read")
+        if mask is not None:
+            revisions.save_revision(folder, organ, read_volume(mask), reader, comment=comment, allow_empty=allow_empty)
+        elif roll_back is not None:
+            revisions.roll_back(folder, organ, None if roll_back == PREDICTION else roll_back, reader, comment=comment)
+    _print_history(folder, organ, as_json)
+
+
+def _print_history(case: CaseFolder, organ: str, as_json: bool) -> None:
+    found = revisions.history(case, organ)
+    if as_json:
+        console.print_json({"case": str(case.folder), "organ": organ, "revisions": [{**vars(r), "file": str(r.file)} for r in found]})
+        return
+    rows = [("*" if r.is_current else "", r.id, r.reader, str(r.voxels if r.voxels is not None else "?"), r.comment) for r in found]
+    rows.append(("" if any(r.is_current for r in found) else "*", PREDICTION, "models", "", ""))
+    console.print_table(f"{case.name}: {organ} (* is current)", ("", "id", "reader", "voxels", "comment"), rows)
+
+
+def assemble_command(
+    path: Annotated[list[Path], typer.Argument(help="Case folders, or dataset folders for all their cases.")],
+    out: Annotated[Path, typer.Option(help="Folder of the assembled dataset, outside the sources.")],
+    release: VersionOption = VERSIONS[-1],
+    dataset_id: DatasetOption = None,
+    jobs: console.JobsOption = 1,
+    scheduler: console.SchedulerOption = None,
+    force: console.ForceOption = False,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Assemble cases for release: original labels, else revisions, else predictions, with a record of who drew each voxel.
+
+    Example: atlas assemble data/hospital --out data/release --release 1.1
+    """
+    step = partial(_assemble, out=out, release=release, dataset=dataset_id, force=force)
+    with console.progress_bar("assemble") as progress:
+        outcomes = run_cases(find_cases(path), step, _name, jobs=jobs, scheduler=scheduler, progress=progress)
+    console.finish("assemble", outcomes, as_json)
+
+
+def _assemble(
+    case: CaseFolder, progress: ProgressCallback = ignore_progress, *, out: Path, release: str, dataset: str | None, force: bool
+) -> dict[str, Any] | None:
+    found = assemble_case(case, out, release, dataset=dataset, force=force, progress=progress)
+    return None if found.skipped else {"folder": str(found.folder), **found.manifest}
+
+
+def _name(case: CaseFolder) -> str:
+    return case.name
+
+
+def run_command(
+    ct: Annotated[list[Path], typer.Argument(help="CTs: files in any format, or DICOM folders.")],
+    out: OutOption,
+    model: ModelOption = [],  # noqa: B006 - typer reads the default, nobody changes it
+    case: CaseOption = None,
+    roi: RoiOption = None,
+    original: OriginalOption = None,
+    dataset_id: DatasetOption = None,
+    series: SeriesOption = None,
+    all_organs: AllOrgansOption = False,
+    no_postprocess: NoPostprocessOption = False,
+    release: VersionOption = VERSIONS[-1],
+    reference: ReferenceOption = None,
+    table: TableOption = "abdomenatlas",
+    jobs: console.JobsOption = 1,
+    scheduler: console.SchedulerOption = None,
+    force: console.ForceOption = False,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Do it all: segment with every model, average, attention, priority, assemble, report.
+
+    Example: atlas run scan.nii.gz --model models/a --model models/b --roi abdomen.mrk.json --out results
+    """
+    if not model:
+        message = "No model given."
+        raise InputError(message, f"Add --model FOLDER (a folder with {FILE}), once for each model.")
+    if len(ct) > 1 and (case or original or reference):
+        message = f"--case, --original and --reference belong to one CT, and {len(ct)} are given."
+        raise InputError(message, "Run those CTs one at a time.")
+    options = SegmentOptions(read_region(roi), all_organs, not no_postprocess, force)
+    threads = threads_for(jobs) if jobs > 1 and len(ct) > 1 else 0
+    requests = [
+        RunRequest(
+            SegmentRequest(new_case(out / CASES, case_name_of(path, case)), path, tuple(model), options, original, series, threads),
+            out,
+            release,
+            dataset_id,
+            reference,
+            table,
+        )
+        for path in ct
+    ]
+    if len({request.segment.case.folder for request in requests}) < len(requests):
+        message = "Two of the CTs have the same file name, so they would become one case."
+        raise InputError(message, "Run them one at a time with --case NAME.")
+    with console.progress_bar("run") as progress:
+        outcomes = run_cases(requests, run_case, _request_name, jobs=jobs, scheduler=scheduler, progress=progress)
+    rank([r.segment.case for r, outcome in zip(requests, outcomes, strict=True) if outcome.state != "failed"])
+    if not as_json:
+        _print_runs(outcomes)
+    console.finish("run", outcomes, as_json)
+
+
+def _request_name(request: RunRequest) -> str:
+    return request.segment.case.name
+
+
+def _print_runs(outcomes: list[CaseOutcome]) -> None:
+    rows = [
+        (o.name, organ, s["attention_mm3"] / 1000, s["expected_error_mm3"] / 1000, s["minutes_to_correct"])
+        for o in outcomes
+        for organ, s in sorted(o.result.get("organs", {}).items(), key=lambda item: -item[1]["heat_sum"])
+    ]
+    if rows:
+        console.print_table("Where to look first", ("case", "organ", "attention ml", "expected error ml", "minutes"), rows)
+    for outcome in outcomes:
+        for key in ("case", "assembled", "report"):
+            if key in outcome.result:
+                console.print_line(f"{key}: {outcome.result[key]}")
+
+
+def demo_command(
+    ct: Annotated[Path | None, typer.Option(help="A CT in any format.")] = None,
+    model: ModelOption = [],  # noqa: B006 - typer reads the default, nobody changes it
+    roi: RoiOption = None,
+    out: OutOption = Path("atlas-demo"),
+    reference: ReferenceOption = None,
+    table: TableOption = "abdomenatlas",
+    jobs: console.JobsOption = 1,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Show the whole job on one CT and write a folder with the labels and a report.
+
+    Example: atlas demo --ct scan.nii.gz --model models/a --model models/b --roi abdomen.mrk.json
+    """
+    if ct is None or not model:
+        missing = " and ".join(text for text, absent in (("a CT", ct is None), ("models", not model)) if absent)
+        message = f"The demo has no {missing} of its own yet."
+        raise InputError(message, f"Give --ct FILE and --model FOLDER (with {FILE}), once for each model; see the README.")
+    run_command([ct], out, list(model), roi=roi, reference=reference, table=table, jobs=jobs, as_json=as_json)

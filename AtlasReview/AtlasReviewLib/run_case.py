@@ -1,0 +1,103 @@
+"""The whole chain for one CT: segment, average, attention, priority, assemble, report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from AtlasQualityLib.attention import AttentionOptions, attention_case
+from AtlasQualityLib.average import AverageOptions, average_case
+from AtlasQualityLib.evaluation import evaluate_case
+from AtlasQualityLib.priority import ORDERS, prioritize, read_scores, write_priority
+from AtlasReviewLib.assemble import assemble_case
+from AtlasReviewLib.report import write_report
+from AtlasSegmentLib.case_folder import CaseFolder
+from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
+from AtlasSegmentLib.labels import load_table
+from AtlasSegmentLib.model_manifest import read_manifest
+from AtlasSegmentLib.segment_request import SegmentRequest, segment
+from AtlasSegmentLib.volume import LabelVolume, require_same_grid
+from AtlasSegmentLib.volume_io import read_label_volume, read_volume
+
+CASES, ASSEMBLED = "cases", "assembled"
+AGREEMENT_NOTE = (
+    "The reference was given with --reference. If a network made it, these numbers are agreement with that network, not accuracy."
+)
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What to do with one CT.
+
+    Attributes:
+        segment: The segmentation, which also names the case.
+        out: Folder for `cases/<case>`, `assembled/<case>` and `<case>.html`.
+        version: Release layout, "1.0" or "1.1".
+        dataset: Key of the dataset that the original labels are of, or None.
+        reference: Reference label map on the CT's grid, or None.
+        table: Label table of the reference.
+    """
+
+    segment: SegmentRequest
+    out: Path
+    version: str = "1.1"
+    dataset: str | None = None
+    reference: Path | None = None
+    table: str = "abdomenatlas"
+
+
+def report_path(request: RunRequest) -> Path:
+    """Return where the report of a case goes."""
+    return request.out / f"{request.segment.case.name}.html"
+
+
+def run_case(request: RunRequest, progress: ProgressCallback = ignore_progress) -> dict[str, Any]:
+    """Run the chain; steps that are done already are skipped.
+
+    Returns:
+        Paths, scores and, with a reference, the agreement.
+
+    Raises:
+        AtlasError: As the steps; bad input is found before anything is written.
+    """
+    case, wanted = request.segment.case, request.segment.options
+    reference = _read_reference(request)
+    # Only the models named now count, also when the folder holds predictions of others from an earlier run.
+    models = tuple(sorted({read_manifest(folder).name for folder in request.segment.models}))
+    segment(request.segment, lambda done, text: progress(0.7 * done, text))
+    progress(0.7, "average")
+    average_case(case, AverageOptions(models, wanted.postprocess, wanted.force))
+    progress(0.75, "attention")
+    attention_case(case, AttentionOptions(models, wanted.all_entropies, parts=True, force=wanted.force))
+    scores = read_scores(case)
+    progress(0.85, "assemble")
+    assembled = assemble_case(case, request.out / ASSEMBLED, request.version, dataset=request.dataset, force=wanted.force)
+    progress(0.9, "report")
+    evaluation = None if reference is None else evaluate_case(case, reference)
+    note = AGREEMENT_NOTE if reference is not None else ""
+    report = write_report(case, report_path(request), evaluation=evaluation, assembled=assembled.manifest, reference_note=note)
+    return {
+        "case": str(case.folder),
+        "assembled": str(assembled.folder),
+        "report": str(report),
+        "organs": {score.organ: asdict(score) for score in scores},
+        **({} if evaluation is None else {"agreement": asdict(evaluation)}),
+    }
+
+
+def _read_reference(request: RunRequest) -> LabelVolume | None:
+    if request.reference is None:
+        return None
+    reference = read_label_volume(request.reference, load_table(request.table))
+    require_same_grid(reference, read_volume(request.segment.source, series=request.segment.series))
+    return reference
+
+
+def rank(cases: list[CaseFolder]) -> list[str]:
+    """Write the priority list of the dataset folder of `cases` and return its paths."""
+    scores = [read_scores(case) for case in cases if (case.folder / "average" / "attention" / "run.json").is_file()]
+    if not scores:
+        return []
+    paths = write_priority(cases[0].folder.parent, "priority", prioritize([s for s in scores if s], ORDERS[0]))
+    return [str(path) for path in paths]
