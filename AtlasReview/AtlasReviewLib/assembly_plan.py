@@ -1,0 +1,214 @@
+"""Which files decide an assembled case: found and hashed before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from AtlasReviewLib.case_masks import Mask, case_grid, read_mask
+from AtlasReviewLib.merge import ORIGINAL, PREDICTED, REVISED, Candidate, OrganCandidates, Source
+from AtlasReviewLib.midline import vertebra_masks
+from AtlasReviewLib.organ_names import known_organ
+from AtlasReviewLib.original_labels import STRADDLE_FRACTION, original_class_values, original_classes
+from AtlasReviewLib.release_layout import ReleaseOrgan, release_organs, table_name
+from AtlasReviewLib.revisions import current_revision, unfinished_revision
+from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
+from AtlasSegmentLib.dataset_annotations import dataset_key, dataset_keys, merged_sides, original_value_map
+from AtlasSegmentLib.errors import AtlasError, DatasetError
+from AtlasSegmentLib.files import read_json, sha256_of
+from AtlasSegmentLib.labels import load_table
+from AtlasSegmentLib.volume import Array
+
+
+@dataclass(frozen=True)
+class AssemblyPlan:
+    """Everything that decides the result.
+
+    Attributes:
+        case: The source.
+        organs: The structures of the release that have a mask, with their candidates.
+        inputs: One entry for each file: role, organ, file (relative to the case), sha256, and for a revision its id.
+        parameters: Everything else that decides the result.
+        revisions: Release organ to (revision id or None, reader) of its current revision.
+        left_out: Structures that the case has and the release has not, with the reason.
+        missing: Structures of the release that the case has no mask of.
+        notes: What a person should know, one sentence each.
+    """
+
+    case: CaseFolder
+    organs: list[OrganCandidates]
+    inputs: list[dict[str, Any]]
+    parameters: dict[str, Any]
+    revisions: Mapping[str, tuple[str | None, str]]
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def plan_assembly(case: CaseFolder, version: str, dataset: str | None = None) -> AssemblyPlan:
+    """Find and hash every file that a case is assembled from.
+
+    Args:
+        case: The source.
+        version: Of the AbdomenAtlas release: "1.0" or "1.1".
+        dataset: Key of the dataset that the original labels are of; told by the folder names when None.
+
+    Raises:
+        InputError: No such release, or a file cannot be read.
+        DatasetError: No such dataset, or a case without any labels or with several models and no average.
+        LabelError: The values of the original labels are not known.
+    """
+    return _Planner(case, version, dataset).plan()
+
+
+class _Planner:
+    def __init__(self, case: CaseFolder, version: str, dataset: str | None) -> None:
+        self.case, self.version = case, version
+        self.release = release_organs(version)
+        self.base, self.models = _base(case)
+        self.key = _key(case, dataset)
+        self.original_values = original_class_values(self.key) if self.key is not None else frozenset()
+        self.inputs: list[dict[str, Any]] = []
+        self.revisions: dict[str, tuple[str | None, str]] = {}
+        self.notes: list[str] = []
+        self.load_original = _cached_original(case, self.key)
+
+    def plan(self) -> AssemblyPlan:
+        self._add("ct", self.case.ct)
+        self._add_original()
+        candidates = [(organ, self._candidates(organ)) for organ in self.release]
+        organs = [OrganCandidates(organ.name, organ.class_value, organ.value, found) for organ, found in candidates if found]
+        missing = [organ.name for organ, found in candidates if not found]
+        if not organs:
+            message = f"{self.case.folder}: there is no mask of any organ of release {self.version}."
+            raise DatasetError(message, "Run atlas segment and atlas average first.")
+        parameters = {
+            "release": self.version,
+            "label_table": table_name(self.version),
+            "dataset": self.key,
+            "base": self.base.folder.relative_to(self.case.folder).as_posix(),
+            "models": self.models,
+            "priority": [ORIGINAL, REVISED, PREDICTED],
+            "straddle_fraction": STRADDLE_FRACTION,
+        }
+        self._note_base()
+        return AssemblyPlan(self.case, organs, self.inputs, parameters, self.revisions, self._left_out(), missing, self.notes)
+
+    def _candidates(self, organ: ReleaseOrgan) -> tuple[Candidate, ...]:
+        found = [self._original(organ), self._revised(organ), self._predicted(organ)]
+        return tuple(candidate for candidate in found if candidate is not None)
+
+    def _original(self, organ: ReleaseOrgan) -> Candidate | None:
+        if organ.class_value not in self.original_values:
+            return None
+        return Candidate(Source(ORIGINAL, f"dataset {self.key}"), lambda: self.load_original() == organ.class_value)
+
+    def _revised(self, organ: ReleaseOrgan) -> Candidate | None:
+        for name in organ.case_names:
+            if known_organ(self.case, name) != name:
+                continue
+            unfinished = unfinished_revision(self.case, name)
+            if unfinished is not None:
+                what = f"revision {unfinished}" if unfinished else "the roll back to the prediction"
+                self.notes.append(f"{name}: {what} was interrupted before it became current; save it or roll back to it again.")
+            current = current_revision(self.case, name)
+            if current is not None:
+                path = self.case.average.revised_mask(name)
+                self._add("revised", path, organ.name, revision=current.id or None, reader=current.reader)
+                self.revisions[organ.name] = (current.id or None, current.reader)
+                return Candidate(Source(REVISED, current.reader), _reader_of(self.case, path))
+        return None
+
+    def _predicted(self, organ: ReleaseOrgan) -> Candidate | None:
+        path = next((self.base.mask(name) for name in organ.case_names if self.base.mask(name).is_file()), None)
+        if path is None:
+            return None
+        self._add("predicted", path, organ.name)
+        return Candidate(Source(PREDICTED, self._predicted_by()), _reader_of(self.case, path))
+
+    def _predicted_by(self) -> str:
+        models = ", ".join(self.models)
+        if self.base.folder != self.case.average.folder:
+            return models
+        return f"average of {models}" if models else "average"
+
+    def _add_original(self) -> None:
+        if self.key is None:
+            return
+        self._add("original", self.case.original_label)
+        if merged_sides(self.key):
+            for path in vertebra_masks(self.case):
+                self._add("midline", path)
+        dropped = sorted({value for value in original_value_map(self.key).values() if value} - self.original_values)
+        dropped = [value for value in dropped if value not in {both for both, _, _ in merged_sides(self.key)}]
+        if dropped:
+            names = ", ".join(load_table("abdomenatlas").name_of(value) for value in dropped)
+            self.notes.append(f"Original labels of {names} are not used: AbdomenAtlas does not list them as annotated in this dataset.")
+
+    def _add(self, role: str, path: Path, organ: str = "", **more: Any) -> None:
+        if path.is_file():
+            entry = {"role": role, "organ": organ, "file": path.relative_to(self.case.folder).as_posix(), "sha256": sha256_of(path)}
+            self.inputs.append({**entry, **more})
+
+    def _note_base(self) -> None:
+        if self.base.folder != self.case.average.folder:
+            self.notes.append(f"There is no average: the masks of the model {self.models[0]} are used as they are.")
+        elif self.base.organs() and not self.base.run_record.is_file():
+            self.notes.append("average/ has no run.json: another program made it, or averaging was interrupted.")
+
+    def _left_out(self) -> list[dict[str, str]]:
+        released = {name for organ in self.release for name in organ.case_names}
+        table = load_table("abdomenatlas")
+        there = {*self.base.organs(), *self.case.average.revised_organs(), *(table.name_of(value) for value in self.original_values)}
+        return [{"organ": name, "reason": f"not a structure of release {self.version}"} for name in sorted(there - released)]
+
+
+def _base(case: CaseFolder) -> tuple[LabelFolder, list[str]]:
+    """Return the folder of predicted masks and the models that made them."""
+    models = case.models()
+    if case.average.organs():
+        return case.average, _averaged_models(case) or models
+    if len(models) > 1:
+        message = f"{case.folder}: {len(models)} models have predicted the case, but there is no average."
+        raise DatasetError(message, "Run atlas average first.")
+    return (case.backbone(models[0]), models) if models else (case.average, [])
+
+
+def _averaged_models(case: CaseFolder) -> list[str]:
+    try:
+        models = read_json(case.average.run_record)["parameters"]["models"]
+    except (AtlasError, KeyError, TypeError):  # AbdomenAtlas writes no record: the folders say it then
+        return []
+    return [str(model) for model in models] if isinstance(models, list) else []
+
+
+def _key(case: CaseFolder, dataset: str | None) -> str | None:
+    """Return the dataset key; None for a case without original labels.
+
+    With original labels and no key, LabelError follows from the value map: people's labels are never passed over in silence.
+    """
+    if dataset is not None and dataset not in dataset_keys():
+        message = f"There is no dataset {dataset!r} in the AbdomenAtlas tables."
+        raise DatasetError(message, f"Use one of {', '.join(dataset_keys())}.")
+    if not case.original_label.is_file():
+        return None
+    key = dataset or dataset_key(case.dataset, case.name)
+    if key is None:
+        message = f"{case.original_label}: the folder name {case.dataset!r} does not say which dataset these labels are of."
+        raise DatasetError(message, f"Name it: --dataset-id {'|'.join(dataset_keys())}.")
+    return key
+
+
+def _cached_original(case: CaseFolder, key: str | None) -> Callable[[], Array]:
+    @cache
+    def load() -> Array:
+        return original_classes(case, key or "").array
+
+    return load
+
+
+def _reader_of(case: CaseFolder, path: Path) -> Callable[[], Mask]:
+    return lambda: read_mask(path, case_grid(case))
