@@ -14,7 +14,7 @@ from AtlasSegmentLib.cases import run_cases, threads_for
 from AtlasSegmentLib.commands_resample import resample_command
 from AtlasSegmentLib.datalist import read_datalist
 from AtlasSegmentLib.errors import AtlasError, InputError
-from AtlasSegmentLib.inference import Region
+from AtlasSegmentLib.inference import ProgressCallback, Region, ignore_progress
 from AtlasSegmentLib.markups import Roi, read_roi
 from AtlasSegmentLib.model_manifest import FILE, read_manifest
 from AtlasSegmentLib.segment_case import SegmentOptions
@@ -130,13 +130,15 @@ def _listed(datalist: Path, data_root: Path | None, out: Path | None) -> list[Ta
 
 def info_command(
     path: Annotated[list[Path], typer.Argument(help="Case folders, dataset folders, model folders or images.")],
+    jobs: console.JobsOption = 1,
     as_json: console.JsonOption = False,
 ) -> None:
     """Tell what is in a case, dataset, model or image, and what is missing.
 
     Example: atlas info data/hospital
     """
-    found = [item for one in path for item in _describe(one)]
+    with console.progress_bar("info") as progress:
+        found = [item for one in path for item in _describe(one, jobs, progress)]
     if as_json:
         console.print_json({"items": found})
         return
@@ -144,7 +146,7 @@ def info_command(
         _print_item(item)
 
 
-def _describe(path: Path) -> list[dict[str, Any]]:
+def _describe(path: Path, jobs: int, progress: ProgressCallback) -> list[dict[str, Any]]:
     if (path / FILE).is_file():
         spec = read_manifest(path)
         needs = "a region of interest" if spec.needs_roi else "nothing beside the CT"
@@ -153,7 +155,17 @@ def _describe(path: Path) -> list[dict[str, Any]]:
         volume = read_volume(path)
         values = {"min": float(volume.array.min()), "max": float(volume.array.max()), "dtype": str(volume.array.dtype)}
         return [{"image": str(path), **describe_grid(volume.grid), **values}]
-    return [describe_case(case) for case in find_cases([path])]
+    outcomes = run_cases(find_cases([path]), _describe_one, _case_name, jobs=jobs, progress=progress)
+    return [outcome.result or {"case": outcome.name, "missing": [outcome.error]} for outcome in outcomes]
+
+
+def _describe_one(case: CaseFolder, progress: ProgressCallback = ignore_progress) -> dict[str, Any]:
+    progress(0.0, "read")
+    return describe_case(case)
+
+
+def _case_name(case: CaseFolder) -> str:
+    return case.name
 
 
 def _has_cases(path: Path) -> bool:
