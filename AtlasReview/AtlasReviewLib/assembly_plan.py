@@ -69,7 +69,7 @@ class _Planner:
         self.case, self.version = case, version
         self.release = release_organs(version)
         self.base, self.models = _base(case)
-        self.key = _key(case, dataset)
+        self.key = original_dataset(case, dataset, case.original_label.is_file())
         self.original_values = original_class_values(self.key) if self.key is not None else frozenset()
         self.inputs: list[dict[str, Any]] = []
         self.revisions: dict[str, tuple[str | None, str]] = {}
@@ -185,20 +185,23 @@ def _averaged_models(case: CaseFolder) -> list[str]:
     return [str(model) for model in models] if isinstance(models, list) else []
 
 
-def _key(case: CaseFolder, dataset: str | None) -> str | None:
-    """Return the dataset key; None for a case without original labels.
+def original_dataset(case: CaseFolder, dataset: str | None, has_labels: bool) -> str | None:
+    """Return the key of the dataset that original labels are of; None for a case without them.
 
-    With original labels and no key, LabelError follows from the value map: people's labels are never passed over in silence.
+    Raises:
+        DatasetError: No such dataset, or it is not known: people's labels are never passed over in silence.
+        LabelError: It is not known what the values of that dataset mean.
     """
     if dataset is not None and dataset not in dataset_keys():
         message = f"There is no dataset {dataset!r} in the AbdomenAtlas tables."
         raise DatasetError(message, f"Use one of {', '.join(dataset_keys())}.")
-    if not case.original_label.is_file():
+    if not has_labels:
         return None
     key = dataset or dataset_key(case.dataset, case.name)
     if key is None:
         message = f"{case.original_label}: the folder name {case.dataset!r} does not say which dataset these labels are of."
         raise DatasetError(message, f"Name it: --dataset-id {'|'.join(dataset_keys())}.")
+    original_value_map(key)
     return key
 
 

@@ -168,7 +168,8 @@ def run_command(
         raise InputError(message, "Run them one at a time with --case NAME.")
     with console.progress_bar("run") as progress:
         outcomes = run_cases(requests, run_case, _request_name, jobs=jobs, scheduler=scheduler, progress=progress)
-    rank([r.segment.case for r, outcome in zip(requests, outcomes, strict=True) if outcome.state != "failed"])
+    if any(outcome.state != "failed" for outcome in outcomes):
+        rank(out / CASES)
     if not as_json:
         _print_runs(outcomes)
     console.finish("run", outcomes, as_json)

@@ -6,13 +6,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from AtlasQualityLib.attention import AttentionOptions, attention_case
+from AtlasQualityLib.attention import AttentionOptions, attention_case, attention_folder
 from AtlasQualityLib.average import AverageOptions, average_case
 from AtlasQualityLib.evaluation import evaluate_case
 from AtlasQualityLib.priority import ORDERS, prioritize, read_scores, write_priority
 from AtlasReviewLib.assemble import assemble_case
+from AtlasReviewLib.assembly_plan import original_dataset
+from AtlasReviewLib.release_layout import release_organs
 from AtlasReviewLib.report import write_report
-from AtlasSegmentLib.case_folder import CaseFolder
+from AtlasSegmentLib.case_folder import find_cases
 from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
 from AtlasSegmentLib.labels import load_table
 from AtlasSegmentLib.model_manifest import read_manifest
@@ -63,6 +65,8 @@ def run_case(request: RunRequest, progress: ProgressCallback = ignore_progress) 
     """
     case, wanted = request.segment.case, request.segment.options
     reference = _read_reference(request)
+    release_organs(request.version)
+    original_dataset(case, request.dataset, request.segment.original is not None or case.original_label.is_file())
     # Only the models named now count, also when the folder holds predictions of others from an earlier run.
     models = tuple(sorted({read_manifest(folder).name for folder in request.segment.models}))
     segment(request.segment, lambda done, text: progress(0.7 * done, text))
@@ -94,10 +98,7 @@ def _read_reference(request: RunRequest) -> LabelVolume | None:
     return reference
 
 
-def rank(cases: list[CaseFolder]) -> list[str]:
-    """Write the priority list of the dataset folder of `cases` and return its paths."""
-    scores = [read_scores(case) for case in cases if (case.folder / "average" / "attention" / "run.json").is_file()]
-    if not scores:
-        return []
-    paths = write_priority(cases[0].folder.parent, "priority", prioritize([s for s in scores if s], ORDERS[0]))
-    return [str(path) for path in paths]
+def rank(dataset_folder: Path) -> None:
+    """Write the priority list of all cases of a dataset folder whose attention is computed."""
+    done = [case for case in find_cases([dataset_folder]) if attention_folder(case).run_record.is_file()]
+    write_priority(dataset_folder, "priority", prioritize([read_scores(case) for case in done], ORDERS[0]))

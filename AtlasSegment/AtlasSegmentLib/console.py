@@ -20,6 +20,7 @@ from AtlasSegmentLib.inference import ProgressCallback
 
 EXIT_SOME_FAILED = 1
 EXIT_ERROR = 2
+_FILE_WIDTH = 160
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 JobsOption = Annotated[int, typer.Option("--jobs", min=1, help="Cases worked on side by side on this machine.")]
@@ -66,10 +67,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     table = Table(title=escape(title), title_justify="left")
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(escape(f"{cell:.3f}" if isinstance(cell, float) else str(cell)) for cell in row))
-    Console().print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=_FILE_WIDTH)).print(table)
 
 
 def print_line(text: str) -> None:

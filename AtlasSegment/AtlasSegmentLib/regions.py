@@ -94,7 +94,7 @@ def _turned(ct: Grid, orientation: str, box: Matrix) -> tuple[Grid, Matrix, Matr
 
 
 def _index_faces(grid: Grid, box: Matrix) -> tuple[Matrix, Matrix]:
-    index = geometry.apply_affine(np.linalg.inv(grid.affine), box)
+    index = geometry.apply_affine(np.asarray(np.linalg.inv(grid.affine), np.float64), box)
     return index.min(axis=0), index.max(axis=0)
 
 
