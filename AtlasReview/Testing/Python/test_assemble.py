@@ -309,6 +309,8 @@ def test_the_output_cannot_lie_among_its_sources(case, tmp_path):
     for root in (case.folder.parent, case.folder, case.average.folder, link, case.folder.parent.parent / "04_LiTS" / "." / ""):
         with pytest.raises(DatasetError):
             assemble_case(case, root)
+    with pytest.raises(DatasetError):  # under another name it would be one more case of the dataset
+        assemble_case(case, case.folder.parent, name="BDMAP_00000001")
     with pytest.raises(DatasetError):  # the output would hold the dataset
         assemble_case(case, case.folder.parent.parent, name="04_LiTS")
     assert tree(tmp_path) == before

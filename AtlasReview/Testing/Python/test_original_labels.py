@@ -62,6 +62,16 @@ def test_the_midline_is_that_of_the_body_not_of_the_image(tmp_path):
     assert body_midline(case.ct) == pytest.approx(-90 + 19 * SPACING)
 
 
+@pytest.mark.parametrize("order", ["LPS", "RAI", "ASL"])
+def test_the_coarse_look_at_a_fine_ct_takes_the_same_voxels_in_any_array_order(tmp_path, order):
+    array = np.random.default_rng(1).choice(np.array([-1000, 40], np.int16), (30, 27, 25), p=[0.3, 0.7])
+    affine = np.diag([1.3, 1.0, 2.0, 1.0])
+    turned, turned_affine = reorient(array, affine, order)
+    write_nifti(tmp_path / "a.nii.gz", Volume(array, affine))
+    write_nifti(tmp_path / "b.nii.gz", Volume(turned, turned_affine))
+    assert body_midline(tmp_path / "b.nii.gz") == body_midline(tmp_path / "a.nii.gz")
+
+
 def test_vertebrae_tell_the_midline_when_there_are_any(tmp_path):
     case = make_case(tmp_path, kidneys())
     mask = np.zeros(SHAPE, np.uint8)
