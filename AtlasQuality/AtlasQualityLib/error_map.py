@@ -52,17 +52,25 @@ def mean_probability(soft: Sequence[SparseVolume], entropy: Sequence[SparseVolum
     The box is the one that any of the maps fills; outside it every probability is below 0.0006.
     """
     box = union([volume.box for volume in (*soft, *entropy)])
-    total = np.zeros(box_shape(box), np.float32, order="F")
-    for s, e in zip(soft, entropy, strict=True):
-        total += probability_from_bytes(s.within(box), e.within(box))
-    total /= max(1, len(soft))
-    return SparseVolume(soft[0].grid, box, total)
+    maps = [(s.within(box), e.within(box)) for s, e in zip(soft, entropy, strict=True)]
+    some = np.zeros(box_shape(box), np.uint8, order="F")
+    for pair in maps:
+        some |= pair[0]
+        some |= pair[1]
+    at = some > 0
+    mean = np.zeros(at.shape, np.float32, order="F")
+    if maps:
+        mean[at] = sum(probability_from_bytes(s[at], e[at]) for s, e in maps) / np.float32(len(maps))
+    return SparseVolume(soft[0].grid, box, mean)
 
 
 def expected_error(probability: SparseVolume, calibration: Calibration) -> SparseVolume:
-    """Return the probability of error of the average mask at each voxel, float32 0..1."""
-    q = probability.crop
-    return SparseVolume(probability.grid, probability.box, calibration(np.minimum(q, 1 - q)))
+    """Return the probability of error of the average mask at each voxel, float32 0..1; 0 where the probability is 0."""
+    at = probability.crop > 0
+    q = probability.crop[at]
+    error = np.zeros_like(probability.crop)
+    error[at] = calibration(np.minimum(q, 1 - q))
+    return SparseVolume(probability.grid, probability.box, error)
 
 
 def stored(error: SparseVolume) -> SparseVolume:

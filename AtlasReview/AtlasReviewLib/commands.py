@@ -40,6 +40,7 @@ OutOption = Annotated[Path, typer.Option(help="Folder for cases/, assembled/ and
 ReferenceOption = Annotated[Path | None, typer.Option(help="Reference label map on the CT's grid: report the agreement.")]
 TableOption = Annotated[str, typer.Option(help=f"Label table of the reference: {', '.join(table_names())}.")]
 PREDICTION = "prediction"
+REPORT = "report.html"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -152,17 +153,12 @@ def run_command(
         raise InputError(message, "Run those CTs one at a time.")
     options = SegmentOptions(read_region(roi), all_organs, not no_postprocess, force)
     threads = threads_for(jobs) if jobs > 1 and len(ct) > 1 else 0
-    requests = [
-        RunRequest(
-            SegmentRequest(new_case(out / CASES, case_name_of(path, case)), path, tuple(model), options, original, series, threads),
-            out,
-            release,
-            dataset_id,
-            reference,
-            table,
-        )
+    segments = [
+        SegmentRequest(new_case(out / CASES, case_name_of(path, case)), path, tuple(model), options, original, series, threads)
         for path in ct
     ]
+    reports = [out / (REPORT if len(ct) == 1 else f"reports/{segment.case.name}.html") for segment in segments]
+    requests = [RunRequest(s, out, report, release, dataset_id, reference, table) for s, report in zip(segments, reports, strict=True)]
     if len({request.segment.case.folder for request in requests}) < len(requests):
         message = "Two of the CTs have the same file name, so they would become one case."
         raise InputError(message, "Run them one at a time with --case NAME.")

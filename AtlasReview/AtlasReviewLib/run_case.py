@@ -34,7 +34,8 @@ class RunRequest:
 
     Attributes:
         segment: The segmentation, which also names the case.
-        out: Folder for `cases/<case>`, `assembled/<case>` and `<case>.html`.
+        out: Folder for `cases/<case>` and `assembled/<case>`.
+        report: Where the report goes.
         version: Release layout, "1.0" or "1.1".
         dataset: Key of the dataset that the original labels are of, or None.
         reference: Reference label map on the CT's grid, or None.
@@ -43,15 +44,11 @@ class RunRequest:
 
     segment: SegmentRequest
     out: Path
+    report: Path
     version: str = "1.1"
     dataset: str | None = None
     reference: Path | None = None
     table: str = "abdomenatlas"
-
-
-def report_path(request: RunRequest) -> Path:
-    """Return where the report of a case goes."""
-    return request.out / f"{request.segment.case.name}.html"
 
 
 def run_case(request: RunRequest, progress: ProgressCallback = ignore_progress) -> dict[str, Any]:
@@ -80,7 +77,7 @@ def run_case(request: RunRequest, progress: ProgressCallback = ignore_progress) 
     progress(0.9, "report")
     evaluation = None if reference is None else evaluate_case(case, reference)
     note = AGREEMENT_NOTE if reference is not None else ""
-    report = write_report(case, report_path(request), evaluation=evaluation, assembled=assembled.manifest, reference_note=note)
+    report = write_report(case, request.report, evaluation=evaluation, assembled=assembled.manifest, reference_note=note)
     return {
         "case": str(case.folder),
         "assembled": str(assembled.folder),

@@ -61,7 +61,7 @@ def body_box(ct: Volume) -> Matrix:
     if count == 0:
         return whole_box(ct.grid)
     largest = int(np.bincount(parts.ravel())[1:].argmax()) + 1
-    found = ndimage.find_objects(parts == largest)[0]
+    found = ndimage.find_objects(parts)[largest - 1]
     low = np.array([(s.start - 1) * k for s, k in zip(found, step, strict=True)], dtype=np.float64)
     high = np.array([s.stop * k for s, k in zip(found, step, strict=True)], dtype=np.float64)
     low, high = np.maximum(low, 0) - 0.5, np.minimum(high, np.array(ct.shape) - 1) + 0.5

@@ -78,6 +78,7 @@ def segment_case(
     return step.finish(
         {
             "engine": model.engine,
+            "model": model.spec.model_dump(mode="json", include={"title", "license", "citation"}),
             "model_grid": {"shape": list(prediction.grid.shape), "affine": prediction.grid.affine.tolist()},
             "organs": organs,
         }
