@@ -20,11 +20,14 @@ from AtlasSegmentLib.dataset_annotations import OVERLAP_CLASSES, TARGET_CLASSES,
 from AtlasSegmentLib.errors import AtlasError, DatasetError
 from AtlasSegmentLib.files import read_json
 from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
+from AtlasSegmentLib.outdated import remove_outdated
 from AtlasSegmentLib.run_record import Step
 from AtlasSegmentLib.sparse import SparseVolume, from_dense, is_empty, read_sparse, write_sparse
 from AtlasSegmentLib.volume import Array, Grid
 
 RULE = "abdomenatlas"
+PART_KINDS = ("inconsistency", "uncertainty", "overlap")
+KINDS = ("attention", *PART_KINDS, "expected_error")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,10 @@ class AttentionOptions:
     calibration: error_map.Calibration = field(default_factory=error_map.Calibration)
     time: EditingTime = field(default_factory=EditingTime)
     force: bool = False
+
+    def kinds(self) -> tuple[str, ...]:
+        """Return the kinds of map that are written."""
+        return ("attention", *(PART_KINDS if self.parts else ()), *(("expected_error",) if self.error_maps else ()))
 
     def parameters(self) -> dict[str, Any]:
         """Return what is recorded."""
@@ -92,8 +99,10 @@ def attention_case(
         raise DatasetError(message, "Run: atlas average CASE.")
     organs = organs_to_check(case, models, options.all_organs)
     step = Step(attention_folder(case).run_record, "attention", _inputs(case, models, organs), {**options.parameters(), "models": models})
-    if not options.force and step.is_finished([case.average.map("attention", organ) for organ in organs]):
+    if not options.force and step.is_finished([case.average.map(kind, organ) for organ in organs for kind in options.kinds()]):
         return None
+    wanted = [(kind, organ) for organ in organs for kind in options.kinds()]
+    remove_outdated(case.average, attention_folder(case).run_record, KINDS, wanted)
     step.begin()
     grid = nifti.read_grid(case.average.mask(case.average.organs()[0]))
     occupied = _occupied(case, grid)

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from AtlasQualityLib.hand_edits import keep_hand_edits
 from AtlasSegmentLib import nifti
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.classes import class_of, paint
 from AtlasSegmentLib.errors import DatasetError
+from AtlasSegmentLib.files import sha256_of
 from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
+from AtlasSegmentLib.outdated import remove_outdated
 from AtlasSegmentLib.postprocess_sparse import postprocess_sparse
 from AtlasSegmentLib.run_record import Step
 from AtlasSegmentLib.sparse import EMPTY_BOX, SparseVolume, box_shape, from_dense, is_empty, read_sparse, union, write_sparse
@@ -92,14 +95,25 @@ def average_case(
     """
     options = options or AverageOptions()
     models = models_of(case, options.models)
-    organs = sorted({organ for model in models for organ in case.backbone(model).organs("soft_pred")})
+    organs = _organs(case, models)
     inputs = {f"{model}/{organ}": path for model in models for organ in organs if (path := _input(case, models, model, organ)).is_file()}
     step = Step(case.average.run_record, "average", inputs, {"models": models, "postprocess": options.postprocess})
     if not options.force and step.is_finished([case.average.pseudo_label, *(case.average.mask(organ) for organ in organs)]):
         return None
+    keep_hand_edits(case)
+    remove_outdated(case.average, case.average.run_record, ["segmentations"], [("segmentations", organ) for organ in organs])
     step.begin()
     results = _write_average(case, models, organs, options, progress)
     return step.finish({"organs": results})
+
+
+def _organs(case: CaseFolder, models: list[str]) -> list[str]:
+    kind = "segmentations" if len(models) == 1 else "soft_pred"
+    organs = sorted({organ for model in models for organ in case.backbone(model).organs(kind)})
+    if not organs:
+        message = f"{case.folder}: {', '.join(models)} left no {kind} to average."
+        raise DatasetError(message, "Run: atlas segment CASE --model MODEL --force.")
+    return organs
 
 
 def _input(case: CaseFolder, models: list[str], model: str, organ: str) -> Any:
@@ -123,7 +137,11 @@ def _write_average(
         write_sparse(case.average.mask(organ), mask)
         painted[value] = mask
         voxels = int(np.count_nonzero(mask.crop))
-        results[organ] = {"voxels": voxels, "volume_ml": round(voxels * grid.voxel_volume_mm3 / 1000, 3)}
+        results[organ] = {
+            "voxels": voxels,
+            "volume_ml": round(voxels * grid.voxel_volume_mm3 / 1000, 3),
+            "sha256": sha256_of(case.average.mask(organ)),
+        }
     write_sparse(case.average.pseudo_label, paint(painted, grid))
     return results
 

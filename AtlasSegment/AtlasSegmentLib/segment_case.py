@@ -15,6 +15,7 @@ from AtlasSegmentLib.components import grow_box
 from AtlasSegmentLib.encoding import entropy_bytes, soft_bytes
 from AtlasSegmentLib.inference import Prediction, ProgressCallback, Region, hard_labels, ignore_progress, on_ct, predict
 from AtlasSegmentLib.model import Model
+from AtlasSegmentLib.outdated import remove_outdated
 from AtlasSegmentLib.postprocess_sparse import postprocess_sparse
 from AtlasSegmentLib.run_record import Step
 from AtlasSegmentLib.sparse import SparseVolume, from_dense, is_empty, write_sparse
@@ -23,6 +24,8 @@ from AtlasSegmentLib.volume_io import check_ct
 
 if TYPE_CHECKING:
     from AtlasSegmentLib.markups import Roi
+
+KINDS = ("segmentations", "soft_pred", "entropy")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class SegmentOptions:
     all_entropies: bool = False
     postprocess: bool = True
     force: bool = False
+
+    def kinds(self, organ: str) -> tuple[str, ...]:
+        """Return the kinds of map that are written for an organ."""
+        return KINDS if self.all_entropies or is_target(organ) else KINDS[:2]
 
     def parameters(self) -> dict[str, Any]:
         """Return what is recorded and decides whether a finished result is the same."""
@@ -68,11 +75,13 @@ def segment_case(
         **options.parameters(),
     }
     step = Step(folder.run_record, "segment", {"ct": case.ct}, parameters)
-    if not options.force and step.is_finished([folder.pseudo_label, *(folder.mask(organ_name(n)) for n in model.spec.table.names())]):
+    wanted = [(kind, organ_name(name)) for name in model.spec.table.names() for kind in options.kinds(organ_name(name))]
+    if not options.force and step.is_finished([folder.pseudo_label, *(folder.map(kind, organ) for kind, organ in wanted)]):
         return None
     ct = nifti.read_nifti(case.ct)
     check_ct(ct)
     prediction = predict(ct, model, options.roi, lambda done, stage: progress(0.7 * done, stage))
+    remove_outdated(folder, folder.run_record, KINDS, wanted)
     step.begin()
     organs = _write_outputs(folder, prediction, ct.grid, options, progress)
     return step.finish(
@@ -94,7 +103,7 @@ def _write_outputs(
         organ = organ_name(prediction.spec.table.name_of(value))
         progress(0.7 + 0.3 * number / len(masks), f"write {organ}")
         probability = on_ct(prediction, ct, value)
-        if options.all_entropies or is_target(organ):
+        if "entropy" in options.kinds(organ):
             write_sparse(folder.map("entropy", organ), SparseVolume(ct, probability.box, entropy_bytes(probability.crop)))
         write_sparse(folder.map("soft_pred", organ), _soft(probability, mask))
         write_sparse(folder.mask(organ), mask)
