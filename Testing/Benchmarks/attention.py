@@ -39,7 +39,7 @@ def predict(shared: Path, case: CaseFolder) -> None:
     grid = nifti.read_grid(source)
     corners = np.array([[0, 0, 0], [grid.shape[0] - 1, grid.shape[1] - 1, grid.shape[2] - 1]])
     low, high = np.sort(corners @ grid.affine[:3, :3].T + grid.affine[:3, 3], axis=0)
-    low, high = low + [40, 60, 0], np.array([high[0] - 40, high[1] - 60, low[2] + 180])
+    low, high = low + np.array([40, 60, 0]), np.array([high[0] - 40, high[1] - 60, low[2] + 180])
     roi = Roi((low + high) / 2, np.eye(3), high - low)
     folders = tuple(shared / f"models/abdomen-unet-fold{fold}" for fold in (1, 2, 3))
     segment(SegmentRequest(case, source, folders, SegmentOptions(roi=roi, all_entropies=True)))

@@ -14,10 +14,28 @@ import numpy as np
 from scipy import ndimage
 
 FULL = np.ones((3, 3, 3))
-OVERLAP = (
-    "spleen kidney_right kidney_left gall_bladder esophagus liver stomach pancreas adrenal_gland_right adrenal_gland_left duodenum "
-    "lung_right lung_left colon intestine rectum bladder prostate femur_left femur_right"
-).split()
+OVERLAP = [
+    "spleen",
+    "kidney_right",
+    "kidney_left",
+    "gall_bladder",
+    "esophagus",
+    "liver",
+    "stomach",
+    "pancreas",
+    "adrenal_gland_right",
+    "adrenal_gland_left",
+    "duodenum",
+    "lung_right",
+    "lung_left",
+    "colon",
+    "intestine",
+    "rectum",
+    "bladder",
+    "prostate",
+    "femur_left",
+    "femur_right",
+]
 
 
 def load(path: Path) -> np.ndarray:
