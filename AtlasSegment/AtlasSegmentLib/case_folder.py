@@ -12,6 +12,14 @@ REVISED = "_revised"
 _ENDING = ".nii.gz"
 
 
+def _organ_name(name: str) -> str:
+    """Return `name` when it is safe and its file cannot be mistaken for the revised mask of another organ."""
+    if name.endswith(REVISED):
+        message = f"organ name {name!r} ends in {REVISED!r}, which is kept for masks that a reader revised."
+        raise DatasetError(message, "Name the structure otherwise.")
+    return safe_name(name, "organ name")
+
+
 @dataclass(frozen=True)
 class LabelFolder:
     """A folder of label files, one for each organ: `backbones/<model>` or `average`."""
@@ -34,7 +42,7 @@ class LabelFolder:
 
     def map(self, kind: str, organ: str) -> Path:
         """A map of one organ; `kind` is soft_pred, entropy, attention, inconsistency, uncertainty, overlap or expected_error."""
-        return self.folder / kind / f"{safe_name(organ, 'organ name')}{_ENDING}"
+        return self.folder / kind / f"{_organ_name(organ)}{_ENDING}"
 
     def organs(self, kind: str = "segmentations") -> list[str]:
         """Names of the organs that have a file of that kind, sorted; revised masks are not counted."""
@@ -43,7 +51,7 @@ class LabelFolder:
 
     def revised_mask(self, organ: str) -> Path:
         """Newest accepted revision of an organ (only `average` has one)."""
-        return self.folder / "segmentations" / f"{safe_name(organ, 'organ name')}{REVISED}{_ENDING}"
+        return self.folder / "segmentations" / f"{_organ_name(organ)}{REVISED}{_ENDING}"
 
     def revised_organs(self) -> list[str]:
         """Names of the organs that have a revised mask, sorted."""
@@ -52,7 +60,7 @@ class LabelFolder:
 
     def revisions(self, organ: str) -> Path:
         """Folder of every revision ever saved of an organ."""
-        return self.folder / "revisions" / safe_name(organ, "organ name")
+        return self.folder / "revisions" / _organ_name(organ)
 
 
 @dataclass(frozen=True)

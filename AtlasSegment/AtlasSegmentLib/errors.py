@@ -18,7 +18,8 @@ class AtlasError(Exception):
 
     def __str__(self) -> str:
         """Return message and remedy on one line."""
-        return " ".join(f"{self.message} {self.remedy}".split())
+        lines = f"{self.message} {self.remedy}".strip().splitlines()
+        return " ".join(line.strip() for line in lines)  # two spaces inside a line may be part of a file name
 
     def __reduce__(self) -> tuple[type[AtlasError], tuple[str, str]]:
         """Pickle both parts, so that the error crosses process boundaries whole."""

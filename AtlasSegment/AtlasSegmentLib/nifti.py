@@ -116,6 +116,16 @@ def _check_length(grid: Grid, most: int) -> None:
         raise InputError(message, _AGAIN)
 
 
+class _FileLog:
+    """The logger nibabel is given: puts the name of the file before what it reports about the header."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def log(self, level: int, message: str) -> None:
+        _log.log(level, "%s: %s", self._path, message)
+
+
 def _read_header(stream: IO[bytes], path: Path) -> Any:
     start = stream.read(4)
     size = int.from_bytes(start, "little")
@@ -132,7 +142,7 @@ def _read_header(stream: IO[bytes], path: Path) -> Any:
         header = _HEADER_CLASSES[size](block, check=False)
         offset = int(header["vox_offset"]) or size + 4
         header.get_data_dtype()
-        header.check_fix(logger=_log, error_level=_NEVER)  # mends what is common, such as pixdim[0] = 0
+        header.check_fix(logger=_FileLog(path), error_level=_NEVER)  # mends what is common, such as pixdim[0] = 0
     except (nib.spatialimages.HeaderDataError, KeyError, ValueError, OverflowError) as error:
         message = f"{path}: the NIfTI header is damaged ({error})."
         raise InputError(message, _AGAIN) from error
