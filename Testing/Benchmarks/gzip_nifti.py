@@ -91,9 +91,9 @@ def main() -> int:
     ct = read_nifti(source)
     labels = Volume(np.asfortranarray(np.digitize(ct.array, THRESHOLDS_HU).astype(np.uint8)), ct.affine)
     print(f"{ct.shape}, {rounds} rounds taking turns, medians; our writing includes fsync and the atomic rename, nibabel's does not")
-    print(f"{'':10} {'':6} {'nibabel':>9} {'ours':>9} {'ratio':>7} {'bar':>6} {'nibabel':>10} {'ours':>10}")
     if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5:
         print(f"note: other programs keep this machine busy (load {os.getloadavg()[0]:.1f}); our writing uses several cores, nibabel one")
+    print(f"{'':10} {'':6} {'nibabel':>9} {'ours':>9} {'ratio':>7} {'bar':>6} {'nibabel':>10} {'ours':>10}")
     missed = False
     for name, volume in (("CT", ct), ("label map", labels)):
         with tempfile.TemporaryDirectory() as folder:

@@ -491,6 +491,7 @@ def test_equal_volumes_give_equal_bytes_whatever_their_memory_order_and_name(tmp
     for name, each in (("a.nii.gz", array), ("b.nii.gz", np.asfortranarray(array)), ("c.nii.gz", array[::-1].copy()[::-1])):
         write_nifti(tmp_path / name, Volume(each, oblique()))
     assert len({(tmp_path / name).read_bytes() for name in ("a.nii.gz", "b.nii.gz", "c.nii.gz")}) == 1
+    assert (tmp_path / "a.nii.gz").read_bytes()[3:8] == bytes(5), "no file name and no time stamp in the gzip header"
 
 
 def test_the_number_of_cores_does_not_change_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
