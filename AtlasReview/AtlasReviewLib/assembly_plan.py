@@ -12,15 +12,14 @@ from AtlasReviewLib.case_masks import Mask, case_grid, read_mask
 from AtlasReviewLib.merge import ORIGINAL, PREDICTED, REVISED, Candidate, OrganCandidates, Source
 from AtlasReviewLib.midline import vertebra_masks
 from AtlasReviewLib.organ_names import known_organ
-from AtlasReviewLib.original_labels import STRADDLE_FRACTION, original_class_values, original_classes
+from AtlasReviewLib.original_labels import STRADDLE_FRACTION, OriginalLabels, original_class_values, original_labels
 from AtlasReviewLib.release_layout import ReleaseOrgan, release_organs, table_name
 from AtlasReviewLib.revisions import current_revision, unfinished_revision
 from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
-from AtlasSegmentLib.dataset_annotations import dataset_key, dataset_keys, merged_sides, original_value_map
+from AtlasSegmentLib.dataset_annotations import dataset_key, dataset_keys, merged_sides, organ_parts, original_value_map
 from AtlasSegmentLib.errors import AtlasError, DatasetError
 from AtlasSegmentLib.files import read_json, sha256_of
 from AtlasSegmentLib.labels import load_table
-from AtlasSegmentLib.volume import Array
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,7 @@ class _Planner:
             "models": self.models,
             "priority": [ORIGINAL, REVISED, PREDICTED],
             "straddle_fraction": STRADDLE_FRACTION,
+            "original_includes": self._original_includes(),
         }
         self._note_base()
         return AssemblyPlan(self.case, organs, self.inputs, parameters, self.revisions, self._left_out(), missing, self.notes)
@@ -104,7 +104,13 @@ class _Planner:
     def _original(self, organ: ReleaseOrgan) -> Candidate | None:
         if organ.class_value not in self.original_values:
             return None
-        return Candidate(Source(ORIGINAL, f"dataset {self.key}"), lambda: self.load_original() == organ.class_value)
+        return Candidate(Source(ORIGINAL, f"dataset {self.key}"), lambda: self.load_original().mask(organ.class_value))
+
+    def _original_includes(self) -> dict[str, list[str]]:
+        """Return the structures whose voxels count to an organ's original mask too, such as liver: liver_tumor."""
+        parts = {organ: inside for organs, inside in organ_parts(self.key) for organ in organs} if self.key is not None else {}
+        name_of = load_table("abdomenatlas").name_of
+        return {organ.name: [name_of(part) for part in parts[organ.class_value]] for organ in self.release if organ.class_value in parts}
 
     def _revised(self, organ: ReleaseOrgan) -> Candidate | None:
         for name in organ.case_names:
@@ -139,7 +145,7 @@ class _Planner:
         if self.key is None:
             return
         self._add("original", self.case.original_label)
-        if merged_sides(self.key):
+        if merged_sides(self.key) or any(len(organs) > 1 for organs, _ in organ_parts(self.key)):
             for path in vertebra_masks(self.case):
                 self._add("midline", path)
         dropped = sorted({value for value in original_value_map(self.key).values() if value} - self.original_values)
@@ -205,10 +211,10 @@ def original_dataset(case: CaseFolder, dataset: str | None, has_labels: bool) ->
     return key
 
 
-def _cached_original(case: CaseFolder, key: str | None) -> Callable[[], Array]:
+def _cached_original(case: CaseFolder, key: str | None) -> Callable[[], OriginalLabels]:
     @cache
-    def load() -> Array:
-        return original_classes(case, key or "").array
+    def load() -> OriginalLabels:
+        return original_labels(case, key or "")
 
     return load
 

@@ -1,12 +1,15 @@
 """original_label.nii.gz, in the dataset's own values, as AbdomenAtlas classes with left and right told apart.
 
 Source of the tables: AbdomenAtlas assemble. Fixed against it: every component gets a side, sides are told by world x
-against the midline of the body (not by array order), and a value that the dataset does not define is an error.
+against the midline of the body (not by array order), a value that the dataset does not define is an error, and an organ
+has no hole where its lesion is: the mask of the organ includes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +18,8 @@ from AtlasReviewLib.case_masks import Mask, case_grid, on_grid
 from AtlasReviewLib.midline import case_midline, midline_of_pair, world_x
 from AtlasSegmentLib import geometry
 from AtlasSegmentLib.case_folder import CaseFolder
-from AtlasSegmentLib.components import bounding_box, find_components
-from AtlasSegmentLib.dataset_annotations import annotated_classes, merged_sides, original_value_map
+from AtlasSegmentLib.components import bounding_box, box_dilate, find_components, grow_box
+from AtlasSegmentLib.dataset_annotations import annotated_classes, merged_sides, organ_parts, original_value_map
 from AtlasSegmentLib.errors import InputError, LabelError
 from AtlasSegmentLib.nifti import read_nifti
 from AtlasSegmentLib.volume import Array, Volume
@@ -26,16 +29,41 @@ STRADDLE_FRACTION = 0.1
 adrenal may reach over. Above it the component is two organs that touch, and the midline cuts it."""
 
 
+Midline = Callable[[], float | None]
+
+
+@dataclass(frozen=True)
+class OriginalLabels:
+    """The original labels of a case. A lesion voxel has two classes: its own, and that of the organ it is in.
+
+    Attributes:
+        classes: uint8 (X, Y, Z) in the array order of the case, values of the AbdomenAtlas inference table; 0 also where
+            the dataset's value has no class.
+        organs: uint8, of the same shape: the organ that a voxel of a lesion (or a vessel inside an organ) is part of; 0
+            elsewhere, and where that organ is not annotated in the dataset.
+    """
+
+    classes: Volume
+    organs: npt.NDArray[np.uint8]
+
+    def mask(self, class_value: int) -> Mask:
+        """Return a class as bool (X, Y, Z), an organ with its lesions."""
+        mask: Mask = self.classes.array == class_value
+        mask |= self.organs == class_value
+        return mask
+
+
 def original_classes(case: CaseFolder, key: str) -> Volume:
+    """Return `original_labels(...).classes`: one class for each voxel, a lesion's own where there is a lesion."""
+    return original_labels(case, key).classes
+
+
+def original_labels(case: CaseFolder, key: str) -> OriginalLabels:
     """Read the original labels of a case as AbdomenAtlas classes.
 
     Args:
         case: Has original_label.nii.gz on the grid of its CT, in any array order.
         key: The dataset, as `dataset_annotations.dataset_key` gives it.
-
-    Returns:
-        uint8 (X, Y, Z) in the array order of the case, values of the AbdomenAtlas inference table; 0 also where the
-        dataset's value has no class.
 
     Raises:
         LabelError: A value that the dataset does not define, or a dataset whose values are not known.
@@ -44,12 +72,13 @@ def original_classes(case: CaseFolder, key: str) -> Volume:
     """
     volume = on_grid(read_nifti(case.original_label), case_grid(case))
     classes = _mapped(volume.array, original_value_map(key), str(case.original_label), key)
-    sides = [(both, right, left) for both, right, left in merged_sides(key) if (classes == both).any()]
-    if sides:
-        midline = case_midline(case)
-        for both, right, left in sides:
-            _split(classes, volume.affine, (both, right, left), midline)
-    return Volume(classes, volume.affine, volume.source, volume.header)
+    midline = cache(partial(case_midline, case))  # read when something has sides
+    for sides in merged_sides(key):
+        _split(classes, volume.affine, sides, midline)
+    organs = np.zeros(classes.shape, dtype=np.uint8, order="F")
+    for organ, parts in organ_parts(key):
+        _add_parts(organs, classes, volume.affine, organ, parts, midline)
+    return OriginalLabels(Volume(classes, volume.affine, volume.source, volume.header), organs)
 
 
 def original_class_values(key: str) -> frozenset[int]:
@@ -96,16 +125,59 @@ def _left_part(crop: Mask, affine: geometry.Matrix, plane: float) -> Mask:
     return result
 
 
-def _split(classes: Array, affine: geometry.Matrix, sides: tuple[int, int, int], midline: float | None) -> None:
+def _split(classes: Array, affine: geometry.Matrix, sides: tuple[int, int, int], midline: Midline) -> None:
     """Replace class `both` by `right` and `left` in place."""
     both, right, left = sides
-    box = bounding_box(classes == both)
+    mask = classes == both
+    box = bounding_box(mask)
     if box is None:
         return
     crop = classes[box]
-    left_part, right_part = split_sides(crop == both, _shifted(affine, box), midline)
+    left_part, right_part = split_sides(mask[box], _shifted(affine, box), _plane(midline, mask, affine))
     crop[left_part] = left
     crop[right_part] = right
+
+
+def _add_parts(
+    organs: Array, classes: Array, affine: geometry.Matrix, organ: tuple[int, ...], parts: tuple[int, ...], midline: Midline
+) -> None:
+    """Write the class of `organ` (or of its right and left) into `organs` where `classes` holds one of its parts."""
+    inside = _any_of(classes, parts)
+    box = bounding_box(inside)
+    if box is None:
+        return
+    box = grow_box(box, 1, classes.shape)  # with the organ's voxels that touch a part
+    crop = inside[box]
+    right, left = organ[0], organ[-1]
+    organs[box][crop] = right
+    if left != right:
+        plane = _plane(midline, _any_of(classes, organ), affine)
+        organs[box][_parts_of_left(crop, classes[box] == right, classes[box] == left, _shifted(affine, box), plane)] = left
+
+
+def _parts_of_left(parts: Mask, right: Mask, left: Mask, affine: geometry.Matrix, plane: float) -> Mask:
+    """Return the part of `parts` on the left: a component that touches one of the two organs is that one's, however far it
+    reaches; one that touches none or both is split as organs are."""
+    components = find_components(parts)
+    numbers = components.labels
+    touches_right, touches_left = (
+        np.bincount(numbers[box_dilate(organ, 1)], minlength=components.sizes.size) > 0 for organ in (right, left)
+    )
+    by_midline, _ = split_sides(parts, affine, plane)
+    return parts & np.where((touches_right != touches_left)[numbers], touches_left[numbers], by_midline)
+
+
+def _plane(midline: Midline, pair: Mask, affine: geometry.Matrix) -> float:
+    """Return the world x of the midline; without a CT and vertebrae that of the pair, looked at in the whole image."""
+    plane = midline()
+    return midline_of_pair(pair, affine) if plane is None else plane
+
+
+def _any_of(classes: Array, values: tuple[int, ...]) -> Mask:
+    mask: Mask = classes == values[0]
+    for value in values[1:]:
+        mask |= classes == value
+    return mask
 
 
 def _shifted(affine: geometry.Matrix, box: tuple[slice, slice, slice]) -> geometry.Matrix:

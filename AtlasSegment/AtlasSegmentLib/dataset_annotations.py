@@ -20,6 +20,11 @@ TARGET_CLASSES = (1, 2, 3, 4, 6, 7, 8, 9, 11)
 OVERLAP_CLASSES = (1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 14, 16, 17, 18, 19, 20, 21, 22, 23, 24)
 """The twenty organs whose masks must not overlap: no vessels, no lesions (AbdomenAtlas: create_attention)."""
 
+ORGAN_PARTS = {(2, 3): (26, 32), (6,): (15, 27, 29), (11,): (28,), (16, 17): (30,), (18,): (31,)}
+"""The lesions and vessels inside an organ (right, left of a pair) that its mask includes, for classes are independent.
+
+AbdomenAtlas merges them so in training; that its list gives the colon tumor (31) to 19, the intestine, is a slip."""
+
 _DECATHLON = "10"
 _DECATHLON_TASKS = {"colon": "10", "hepaticvessel": "08", "liver": "03", "lung": "06", "pancreas": "07", "spleen": "09"}
 
@@ -92,6 +97,17 @@ def original_value_map(key: str | None) -> dict[int, int]:
         remedy = f"Known are {known}; save corrected organs as <organ>_revised.nii.gz, or remove original_label.nii.gz from the cases."
         raise LabelError(message, remedy)
     return {value: int(new) for value, new in enumerate(classes, start=1)}
+
+
+def organ_parts(key: str | None) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return the annotated organs of a dataset whose parts (lesions, vessels) its original label maps can hold as other values.
+
+    Each is (class of the organ, or of its right and left, classes of the parts); see ORGAN_PARTS. An organ that is not
+    annotated in the dataset is left out, whatever lesions are. Raises LabelError as `original_value_map`.
+    """
+    values, annotated = set(original_value_map(key).values()), annotated_classes(key)
+    there = [(organs, tuple(part for part in parts if part in values)) for organs, parts in ORGAN_PARTS.items()]
+    return [(organs, parts) for organs, parts in there if parts and annotated.issuperset(organs)]
 
 
 def merged_sides(key: str | None) -> list[tuple[int, int, int]]:

@@ -37,6 +37,8 @@ LIVER = box((3, 15), (5, 15), (4, 11))
 SPLEEN = box((27, 33), (8, 14), (5, 9))
 STOMACH = box((20, 28), (5, 12), (5, 9))  # shares voxels with the spleen
 CELIAC = box((17, 20), (12, 14), (3, 6))
+TUMOR = box((6, 9), (8, 11), (6, 9)) + box((14, 16), (7, 10), (5, 8))  # one inside of the liver, one at its border
+LIVER_WITH_TUMOR = np.where(TUMOR > 0, 2, LIVER).astype(np.uint8)  # values of LiTS
 
 
 def write_mask(path, array, affine=AFFINE):
@@ -160,8 +162,45 @@ def test_the_provenance_map_says_who_drew_and_who_removed_each_voxel(case, out):
     assert (ana["drawn_voxels"], ana["left_out_voxels"]) == (int(smaller.sum()), int(LIVER.sum() - smaller.sum()))
 
 
+def test_an_original_liver_has_no_hole_where_its_tumor_is(case, out):
+    add_original(case, LIVER_WITH_TUMOR)
+    done = assemble_case(case, out)
+    whole = LIVER_WITH_TUMOR > 0
+    np.testing.assert_array_equal(read(done.folder / "segmentations" / "liver.nii.gz"), whole)
+    np.testing.assert_array_equal(read(done.folder / "combined_labels.nii.gz") == 5, whole)
+    original = next(entry["value"] for entry in done.manifest["provenance"] if entry["kind"] == "original")
+    assert set(read(done.folder / "provenance.nii.gz")[TUMOR > 0]) == {original}
+    assert done.manifest["organs"]["liver"]["source"] == "original"
+    assert done.manifest["organs"]["liver"]["voxels"] == whole.sum()
+    assert done.manifest["parameters"]["original_includes"] == {"liver": ["liver_tumor"]}
+
+
+@pytest.mark.parametrize("order", ["LPS", "RAS"])
+def test_a_tumor_of_the_left_kidney_reaches_the_release_as_left_kidney(tmp_path, out, order):
+    case = CaseFolder(tmp_path / "data" / "05_KiTS" / "one")
+    ct = np.full(SHAPE, -1000, np.int16)
+    ct[1:36, 2:22] = 50
+    right, left, tumor = box((6, 10), (14, 18), (2, 8)), box((27, 31), (14, 18), (3, 9)), box((14, 29), (15, 17), (4, 7))
+    label = np.where(tumor > 0, 2, right + left).astype(np.uint8)  # array x grows to the left here
+    for path, array in ((case.ct, ct), (case.original_label, label)):
+        write_mask(path, *reorient(array, AFFINE, order))
+    done = assemble_case(case, out)
+    for organ, expected in (("kidney_left", left | tumor), ("kidney_right", right)):
+        np.testing.assert_array_equal(read(done.folder / "segmentations" / f"{organ}.nii.gz"), reorient(expected, AFFINE, order)[0])
+    includes = ["kidney_tumor", "kidney_cyst"]
+    assert done.manifest["parameters"]["original_includes"] == {"kidney_left": includes, "kidney_right": includes}
+
+
+def test_original_vessels_leave_the_liver_predicted(case, out):
+    add_original(case, LIVER_WITH_TUMOR)  # in Decathlon's task 08 these values are vessels and their tumors
+    done = assemble_case(case, out, dataset="10_08")
+    assert done.manifest["organs"]["liver"]["source"] == "predicted"
+    assert done.manifest["parameters"]["original_includes"] == {}
+    np.testing.assert_array_equal(read(done.folder / "segmentations" / "liver.nii.gz"), LIVER)
+
+
 def test_assembling_twice_in_other_places_gives_identical_bytes(case, tmp_path):
-    add_original(case, LIVER)
+    add_original(case, LIVER_WITH_TUMOR)
     revise(case, "spleen", np.roll(SPLEEN, 1, axis=2))
     first = assemble_case(case, tmp_path / "a")
     second = assemble_case(case, tmp_path / "elsewhere" / "b")

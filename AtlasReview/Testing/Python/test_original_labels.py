@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from AtlasReviewLib.midline import body_midline, case_midline
-from AtlasReviewLib.original_labels import original_class_values, original_classes, split_sides
+from AtlasReviewLib.original_labels import original_class_values, original_classes, original_labels, split_sides
 from AtlasSegmentLib.case_folder import CaseFolder
+from AtlasSegmentLib.dataset_annotations import ORGAN_PARTS, dataset_keys, organ_parts
 from AtlasSegmentLib.errors import GeometryError, InputError, LabelError
 from AtlasSegmentLib.nifti import write_nifti
 from AtlasSegmentLib.volume import Volume, reorient
@@ -131,6 +132,13 @@ def test_without_a_ct_the_two_largest_components_tell_the_midline(tmp_path):
     assert set(np.unique(classes[25:])) == {0, 2}
 
 
+def test_without_a_ct_a_single_kidney_is_not_cut_in_two(tmp_path):
+    label = np.zeros(SHAPE, np.uint8)
+    label[8:12, 10:15, 5:15] = KIDNEY
+    classes = original_classes(make_case(tmp_path, label, ct=False), "08").array
+    np.testing.assert_array_equal(classes == 3, label == KIDNEY)
+
+
 def test_values_become_classes_and_dropped_values_background(tmp_path):
     label = np.zeros(SHAPE, np.uint8)
     for value in range(1, 15):
@@ -182,3 +190,65 @@ def test_only_annotated_classes_that_the_file_can_hold_count_as_original():
 def test_a_dataset_whose_values_are_not_known_is_refused():
     with pytest.raises(LabelError, match="06"):
         original_class_values("06")
+
+
+def test_the_parts_of_organs_are_those_that_abdomenatlas_merges_in_training():
+    merged = {6: [15, 27, 29], 2: [26, 32], 3: [26, 32], 11: [28], 16: [30], 17: [30], 18: [31]}
+    assert {organ: list(parts) for organs, parts in ORGAN_PARTS.items() for organ in organs} == merged
+
+
+def test_only_organs_that_are_annotated_in_the_dataset_include_their_lesions():
+    known = [key for key in dataset_keys() if key not in {"01_2", "06", "15"}]
+    assert {key: organ_parts(key) for key in known if organ_parts(key)} == {
+        "04": [((6,), (27,))],
+        "05": [((2, 3), (26, 32))],
+        "10_03": [((6,), (27,))],
+        "10_07": [((11,), (28,))],
+        "14": [((11,), (28,))],
+    }
+
+
+@pytest.mark.parametrize(("key", "organ", "lesion"), [("04", (1, 6), (2, 27)), ("10_03", (1, 6), (2, 27)), ("14", (13, 11), (14, 28))])
+def test_the_mask_of_an_organ_includes_its_lesions_inside_and_at_the_border(tmp_path, key, organ, lesion):
+    label = np.zeros(SHAPE, np.uint8)
+    label[22:32, 8:18, 4:14] = organ[0]
+    label[25:28, 11:14, 7:10] = lesion[0]  # inside
+    label[31:34, 10:12, 5:8] = lesion[0]  # at the border, growing out
+    labels = original_labels(make_case(tmp_path, label), key)
+    np.testing.assert_array_equal(labels.mask(organ[1]), label > 0)
+    np.testing.assert_array_equal(labels.mask(lesion[1]), label == lesion[0])
+
+
+@pytest.mark.parametrize("ct", [True, False], ids=["with a CT", "without"])
+@pytest.mark.parametrize("order", ["RAS", "LPS", "SRA"])
+def test_a_lesion_goes_with_the_kidney_it_is_connected_to_else_with_its_side(tmp_path, order, ct):
+    kidney, tumor, cyst = 1, 2, 3  # values of KiTS
+    left, right = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
+    left[8:12, 10:15, 5:15] = kidney
+    left[9:11, 11:14, 8:11] = cyst  # inside
+    left[12:24, 10:14, 8:12] = tumor  # grows out of the left kidney far beyond the midline, 19
+    left[24, 14, 12] = cyst  # touches the tumor with a corner only
+    left[6, 20, 15:18] = cyst  # touches nothing
+    right[27:31, 10:15, 5:15] = kidney
+    right[29, 18, 8] = tumor
+    labels = original_labels(make_case(tmp_path, left + right, ct=ct, order=order), "05")
+    left, right = (reorient(side, rotated(0), order)[0] for side in (left, right))
+    np.testing.assert_array_equal(labels.mask(3), left > 0)
+    np.testing.assert_array_equal(labels.mask(2), right > 0)
+    np.testing.assert_array_equal(labels.mask(26), (left + right) == tumor)
+
+
+def test_a_lesion_between_both_kidneys_is_cut_by_the_midline(tmp_path):
+    label = kidneys(1)
+    label[12:27, 12, 8] = 2
+    labels = original_labels(make_case(tmp_path, label), "05")
+    assert np.flatnonzero(labels.mask(3)[:, 12, 8]).tolist() == list(range(8, 19))
+    np.testing.assert_array_equal(labels.mask(2) ^ labels.mask(3), label > 0)
+
+
+def test_vessels_and_their_tumors_are_no_liver_where_the_liver_is_not_annotated(tmp_path):
+    label = kidneys(1)
+    label[9, 12, 8] = 2
+    labels = original_labels(make_case(tmp_path, label), "10_08")
+    assert not labels.mask(6).any()
+    np.testing.assert_array_equal(labels.mask(15), label == 1)
