@@ -53,11 +53,6 @@ class OriginalLabels:
         return mask
 
 
-def original_classes(case: CaseFolder, key: str) -> Volume:
-    """Return `original_labels(...).classes`: one class for each voxel, a lesion's own where there is a lesion."""
-    return original_labels(case, key).classes
-
-
 def original_labels(case: CaseFolder, key: str) -> OriginalLabels:
     """Read the original labels of a case as AbdomenAtlas classes.
 

@@ -59,7 +59,7 @@ def write_report(
         StorageError: The file cannot be written.
     """
     require_matplotlib()
-    report = read_report_case(case)
+    report = read_report_case(case, (assembled or {}).get("parameters", {}).get("dataset"))
     spots = find_hot_spots(case)
     if not spots:
         marked = "The attention maps mark no voxel" if case.average.organs("attention") else "There are no attention maps"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from AtlasReviewLib.case_masks import case_grid, on_grid
-from AtlasReviewLib.original_labels import original_class_values, original_classes
+from AtlasReviewLib.original_labels import OriginalLabels, original_class_values, original_labels
 from AtlasReviewLib.report_views import as_sparse, extent
 from AtlasSegmentLib import geometry, nifti
 from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
@@ -18,7 +18,7 @@ from AtlasSegmentLib.dataset_annotations import dataset_key
 from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.regions import BODY_HU, whole_box
 from AtlasSegmentLib.sparse import SparseVolume, from_dense, is_empty, read_sparse
-from AtlasSegmentLib.volume import Array, Grid, Volume
+from AtlasSegmentLib.volume import Grid, Volume
 
 _BORDER_MM = 8.0
 _BODY_STEP_MM = 4.0
@@ -52,8 +52,12 @@ class ReportCase:
     missing: list[str] = field(default_factory=list)
 
 
-def read_report_case(case: CaseFolder) -> ReportCase:
+def read_report_case(case: CaseFolder, dataset: str | None = None) -> ReportCase:
     """Read what the pictures need; one CT and one label map stay in memory.
+
+    Args:
+        case: The case.
+        dataset: Key of the dataset that the original labels are of; told by the folder names when None.
 
     Raises:
         DatasetError: The case has neither a CT nor labels.
@@ -70,7 +74,7 @@ def read_report_case(case: CaseFolder) -> ReportCase:
         low, high = np.maximum(low, body.min(axis=0) - _BORDER_MM), np.minimum(high, body.max(axis=0) + _BORDER_MM)
     else:
         missing.append("There is no CT in the case folder: the pictures show labels without it.")
-    original = _original(case, missing)
+    original = _original(case, dataset or dataset_key(case.dataset, case.name), missing)
     report = ReportCase(case, grid, ct, from_dense(np.zeros((0, 0, 0), np.uint8), grid), [], low=low, high=high, missing=missing)
     _paint(report, original)
     return report
@@ -88,22 +92,21 @@ def _body(ct: Volume) -> geometry.Matrix:
     return geometry.apply_affine(ct.affine, corners)
 
 
-def _original(case: CaseFolder, missing: list[str]) -> tuple[Array, frozenset[int]] | None:
-    """Return the original labels as classes and which classes they decide; None when there are none that can be read."""
+def _original(case: CaseFolder, key: str | None, missing: list[str]) -> tuple[OriginalLabels, frozenset[int]] | None:
+    """Return the original labels and which classes they decide; None when there are none that can be read."""
     if not case.original_label.is_file():
         return None
-    key = dataset_key(case.dataset, case.name)
     if key is None:
         missing.append("The original labels are left out: the dataset folder's name does not say which AbdomenAtlas dataset they are of.")
         return None
     try:
-        return original_classes(case, key).array, original_class_values(key)
+        return original_labels(case, key), original_class_values(key)
     except AtlasError as error:
         missing.append(f"The original labels are left out: {error.message.replace(str(case.folder), case.name)}")
         return None
 
 
-def _paint(report: ReportCase, original: tuple[Array, frozenset[int]] | None) -> None:
+def _paint(report: ReportCase, original: tuple[OriginalLabels, frozenset[int]] | None) -> None:
     case, table = report.case, abdomenatlas_table()
     folder = _predicted(report)
     decided = {table.name_of(value): value for value in sorted(original[1])} if original else {}
@@ -112,7 +115,7 @@ def _paint(report: ReportCase, original: tuple[Array, frozenset[int]] | None) ->
     dense = np.zeros(report.grid.shape, np.uint8 if len(report.organs) < 256 else np.uint16, order="F")
     for value, organ in enumerate(report.organs, start=1):
         if original is not None and organ in decided:
-            mask = from_dense(original[0] == decided[organ], report.grid)
+            mask = from_dense(original[0].mask(decided[organ]), report.grid)
             report.original_ml[organ] = millilitres(mask)
             report.sources[organ] = "original"
         else:

@@ -86,11 +86,11 @@ def _volume(path: Path) -> float:
 def priority_table(case: CaseFolder, missing: list[str]) -> str:
     """Return the organs of a case in AbdomenAtlas' order, with their rank in all three orders."""
     try:
-        scores = read_scores(case)
+        found = read_scores(case)
     except AtlasError as error:
         missing.append(f"There is no priority table: {error.message.replace(str(case.folder), case.name)} {error.remedy}")
         return ""
-    scores = sorted(scores, key=lambda score: (-score.heat_sum, score.organ))
+    scores = sorted(found.organs, key=lambda score: (-score.heat_sum, score.organ))
     ranks = {order: _ranks(scores, order) for order in ORDERS}
     units = ("attention [voxels]", "attention [ml]", "expected error [ml]", "time to correct [min]", "gain [ml/min]")
     head = ["organ", *units, *(f"rank by {_ORDER_TITLES[order]}" for order in ORDERS)]

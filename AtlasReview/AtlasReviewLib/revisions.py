@@ -8,8 +8,8 @@ removed but `<organ>_revised.nii.gz`, and that one only after a file with the sa
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,12 +23,12 @@ from AtlasReviewLib.revision_log import IMPORT, RECOVER, ROLLBACK, SAVE, LogEntr
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import AtlasError, InputError
 from AtlasSegmentLib.files import copy_file, remove_stale_temporaries, sha256_of, storage_errors, sync_folder
+from AtlasSegmentLib.locks import exclusive
 from AtlasSegmentLib.names import safe_name
 from AtlasSegmentLib.nifti import write_nifti
 from AtlasSegmentLib.volume import Volume
 
-UNKNOWN_READER = "unknown"
-LOG_NAME = "log.csv"
+UNKNOWN_READER, LOG_NAME, LOCK_NAME = "unknown", "log.csv", ".lock"
 Clock = Callable[[], datetime]
 _logger = logging.getLogger(__name__)
 
@@ -102,14 +102,14 @@ def save_revision(
     voxels = int(np.count_nonzero(binary))
     if not voxels and not allow_empty:
         _refuse_to_empty(case, organ)
-    folder = _prepare(case, organ)
-    base = _adopt(case, organ, now)
-    with reserved(folder, reader, now) as file:
-        write_nifti(file, Volume(binary.astype(np.uint8), grid.affine, str(file), grid.header))
-    entry = LogEntry(split_id(file)[0], reader, SAVE, file.name, sha256_of(file), str(voxels), base, one_line(comment))
-    append_entry(folder / LOG_NAME, entry)
-    _settle(case, organ, now)
-    return _found(case, organ, file.name.removesuffix(ENDING))
+    with _locked(case, organ) as folder:
+        base = _adopt(case, organ, now)
+        with reserved(folder, reader, now) as file:
+            write_nifti(file, Volume(binary.astype(np.uint8), grid.affine, str(file), grid.header))
+        entry = LogEntry(split_id(file)[0], reader, SAVE, file.name, sha256_of(file), str(voxels), base, one_line(comment))
+        append_entry(folder / LOG_NAME, entry)
+        _settle(case, organ, now)
+        return _found(case, organ, file.name.removesuffix(ENDING))
 
 
 def roll_back(
@@ -131,14 +131,14 @@ def roll_back(
     if target is not None and sha256_of(target.file) != target.sha256:
         message = f"{target.file}: its bytes are not those that were saved (sha256 {target.sha256[:12]} in the log)."
         raise InputError(message, "Restore the file from a backup, or choose another revision.")
-    folder = _prepare(case, organ)
-    base = _adopt(case, organ, now)
-    file, digest = (target.file.name, target.sha256) if target is not None else ("", "")
-    voxels = "" if target is None or target.voxels is None else str(target.voxels)
-    entry = LogEntry(next_time(folder, now), reader, ROLLBACK, file, digest, voxels, base, one_line(comment))
-    append_entry(folder / LOG_NAME, entry)
-    _settle(case, organ, now)
-    return current_revision(case, organ)
+    with _locked(case, organ) as folder:
+        base = _adopt(case, organ, now)
+        file, digest = (target.file.name, target.sha256) if target is not None else ("", "")
+        voxels = "" if target is None or target.voxels is None else str(target.voxels)
+        entry = LogEntry(next_time(folder, now), reader, ROLLBACK, file, digest, voxels, base, one_line(comment))
+        append_entry(folder / LOG_NAME, entry)
+        _settle(case, organ, now)
+        return current_revision(case, organ)
 
 
 def history(case: CaseFolder, organ: str) -> list[Revision]:
@@ -219,15 +219,16 @@ def _intended(case: CaseFolder, organ: str) -> str | None:
     return next((entry.file.removesuffix(ENDING) for entry in reversed(entries) if entry.action != RECOVER), None)
 
 
-def _prepare(case: CaseFolder, organ: str) -> Path:
+@contextmanager
+def _locked(case: CaseFolder, organ: str) -> Iterator[Path]:
+    """Yield the folder of an organ's revisions while no other process changes it, cleaned of what killed writers left."""
     folder = case.average.revisions(organ)
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    remove_stale_claims(folder)
-    for place in (folder, case.average.revised_mask(organ).parent):
-        if place.is_dir():
-            remove_stale_temporaries(place)
-    return folder
+    with exclusive(folder / LOCK_NAME):
+        remove_stale_claims(folder)
+        for place in (folder, case.average.revised_mask(organ).parent):
+            if place.is_dir():
+                remove_stale_temporaries(place)
+        yield folder
 
 
 def _adopt(case: CaseFolder, organ: str, now: Clock) -> str:

@@ -71,7 +71,7 @@ def run_case(request: RunRequest, progress: ProgressCallback = ignore_progress) 
     average_case(case, AverageOptions(models, wanted.postprocess, wanted.force))
     progress(0.75, "attention")
     attention_case(case, AttentionOptions(models, wanted.all_entropies, parts=True, force=wanted.force))
-    scores = read_scores(case)
+    scores = read_scores(case).organs
     progress(0.85, "assemble")
     assembled = assemble_case(case, request.out / ASSEMBLED, request.version, dataset=request.dataset, force=wanted.force)
     progress(0.9, "report")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from AtlasReviewLib.midline import body_midline, case_midline
-from AtlasReviewLib.original_labels import original_class_values, original_classes, original_labels, split_sides
+from AtlasReviewLib.original_labels import original_class_values, original_labels, split_sides
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.dataset_annotations import ORGAN_PARTS, dataset_keys, organ_parts
 from AtlasSegmentLib.errors import GeometryError, InputError, LabelError
@@ -83,7 +83,7 @@ def test_vertebrae_tell_the_midline_when_there_are_any(tmp_path):
 
 def test_every_component_gets_a_side_and_lower_x_is_left(tmp_path):
     label = kidneys()
-    classes = original_classes(make_case(tmp_path, label), "08").array
+    classes = original_labels(make_case(tmp_path, label), "08").classes.array
     low = np.arange(SHAPE[0])[:, None, None] < 19
     np.testing.assert_array_equal(classes == 3, (label == KIDNEY) & low)
     np.testing.assert_array_equal(classes == 2, (label == KIDNEY) & ~low)
@@ -95,16 +95,16 @@ def test_any_array_order_gives_the_same_voxels_in_space(tmp_path, order, affine)
     label = kidneys()
     label[10:30, 16:18, 8] = KIDNEY  # a bar across the midline
     label[19, 5, 5] = KIDNEY  # a voxel on the midline itself
-    plain = original_classes(make_case(tmp_path / "a", label, affine=affine), "08")
-    turned = original_classes(make_case(tmp_path / "b", label, affine=affine, order=order), "08")
+    plain = original_labels(make_case(tmp_path / "a", label, affine=affine), "08").classes
+    turned = original_labels(make_case(tmp_path / "b", label, affine=affine, order=order), "08").classes
     assert {2, 3} <= set(np.unique(plain.array))
     np.testing.assert_array_equal(turned.reoriented("RAS").array, plain.reoriented("RAS").array)
 
 
 def test_labels_in_another_array_order_than_the_ct_come_in_the_order_of_the_ct(tmp_path):
     label = kidneys()
-    plain = original_classes(make_case(tmp_path / "a", label, order="LPS"), "08")
-    turned = original_classes(make_case(tmp_path / "b", label, order="LPS", label_order="RAS"), "08")
+    plain = original_labels(make_case(tmp_path / "a", label, order="LPS"), "08").classes
+    turned = original_labels(make_case(tmp_path / "b", label, order="LPS", label_order="RAS"), "08").classes
     np.testing.assert_array_equal(turned.array, plain.array)
     np.testing.assert_allclose(turned.affine, plain.affine)
 
@@ -127,7 +127,7 @@ def test_an_organ_that_reaches_a_little_over_the_midline_stays_whole():
 
 def test_without_a_ct_the_two_largest_components_tell_the_midline(tmp_path):
     label = kidneys()
-    classes = original_classes(make_case(tmp_path, label, ct=False), "08").array
+    classes = original_labels(make_case(tmp_path, label, ct=False), "08").classes.array
     assert set(np.unique(classes[:19])) == {0, 3}
     assert set(np.unique(classes[25:])) == {0, 2}
 
@@ -135,7 +135,7 @@ def test_without_a_ct_the_two_largest_components_tell_the_midline(tmp_path):
 def test_without_a_ct_a_single_kidney_is_not_cut_in_two(tmp_path):
     label = np.zeros(SHAPE, np.uint8)
     label[8:12, 10:15, 5:15] = KIDNEY
-    classes = original_classes(make_case(tmp_path, label, ct=False), "08").array
+    classes = original_labels(make_case(tmp_path, label, ct=False), "08").classes.array
     np.testing.assert_array_equal(classes == 3, label == KIDNEY)
 
 
@@ -143,12 +143,12 @@ def test_values_become_classes_and_dropped_values_background(tmp_path):
     label = np.zeros(SHAPE, np.uint8)
     for value in range(1, 15):
         label[value, 0, 0] = value
-    classes = original_classes(make_case(tmp_path, label), "02").array
+    classes = original_labels(make_case(tmp_path, label), "02").classes.array
     assert classes[1:15, 0, 0].tolist() == [1, 0, 3, 4, 5, 6, 7, 0, 0, 0, 11, 0, 0, 14]
 
 
 def test_float_files_with_whole_numbers_are_read(tmp_path):
-    classes = original_classes(make_case(tmp_path, kidneys().astype(np.float32)), "08").array
+    classes = original_labels(make_case(tmp_path, kidneys().astype(np.float32)), "08").classes.array
     assert set(np.unique(classes)) == {0, 2, 3}
 
 
@@ -156,7 +156,7 @@ def test_a_value_of_no_label_names_file_value_and_dataset(tmp_path):
     label = kidneys()
     label[0, 0, 0] = 9
     with pytest.raises(LabelError, match=r"original_label\.nii\.gz: value 9 .* dataset 08"):
-        original_classes(make_case(tmp_path, label), "08")
+        original_labels(make_case(tmp_path, label), "08").classes
 
 
 @pytest.mark.parametrize("value", [-1, 200])
@@ -164,7 +164,7 @@ def test_values_far_outside_are_refused_too(tmp_path, value):
     label = kidneys().astype(np.int16)
     label[0, 0, 0] = value
     with pytest.raises(LabelError, match=f"value {value} "):
-        original_classes(make_case(tmp_path, label), "08")
+        original_labels(make_case(tmp_path, label), "08").classes
 
 
 @pytest.mark.parametrize("value", [1.5, np.nan])
@@ -172,7 +172,7 @@ def test_fractions_are_refused(tmp_path, value):
     label = kidneys().astype(np.float32)
     label[0, 0, 0] = value
     with pytest.raises(InputError, match="whole numbers"):
-        original_classes(make_case(tmp_path, label), "08")
+        original_labels(make_case(tmp_path, label), "08").classes
 
 
 def test_labels_on_another_grid_are_refused(tmp_path):

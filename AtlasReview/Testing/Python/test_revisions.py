@@ -447,23 +447,6 @@ def test_a_save_that_a_kill_left_half_done_is_reported(case):
     assert reported == {True, False}
 
 
-def test_when_somebody_else_saves_in_between_the_last_line_of_the_log_is_current(case, monkeypatch):
-    from AtlasReviewLib import revisions
-
-    real, now = revisions.append_entry, clock()
-
-    def append_then_somebody_else_saves(log, entry):
-        real(log, entry)
-        monkeypatch.setattr(revisions, "append_entry", real)
-        save_revision(case, ORGAN, volume(3), "ben", now=now)
-
-    monkeypatch.setattr(revisions, "append_entry", append_then_somebody_else_saves)
-    saved = save_revision(case, ORGAN, volume(2), "ana", now=now)
-    assert not saved.is_current
-    assert current_revision(case, ORGAN).reader == "ben"
-    np.testing.assert_array_equal(revised_array(case), blob(3))
-
-
 def test_what_another_program_wrote_in_the_middle_of_a_save_is_kept(case, monkeypatch):
     from AtlasReviewLib import revisions
 
