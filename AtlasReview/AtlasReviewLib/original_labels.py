@@ -79,7 +79,7 @@ def original_labels(case: CaseFolder, key: str) -> OriginalLabels:
 def original_class_values(key: str) -> frozenset[int]:
     """Return the classes that people annotated in a dataset and that its value map can give.
 
-    Their original mask counts even when it is empty in a case. Raises LabelError as `original_classes`.
+    Their original mask counts even when it is empty in a case. Raises LabelError as `original_labels`.
     """
     mapped = {value for value in original_value_map(key).values() if value}
     for both, right, left in merged_sides(key):

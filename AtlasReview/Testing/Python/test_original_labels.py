@@ -156,7 +156,7 @@ def test_a_value_of_no_label_names_file_value_and_dataset(tmp_path):
     label = kidneys()
     label[0, 0, 0] = 9
     with pytest.raises(LabelError, match=r"original_label\.nii\.gz: value 9 .* dataset 08"):
-        original_labels(make_case(tmp_path, label), "08").classes
+        original_labels(make_case(tmp_path, label), "08")
 
 
 @pytest.mark.parametrize("value", [-1, 200])
@@ -164,7 +164,7 @@ def test_values_far_outside_are_refused_too(tmp_path, value):
     label = kidneys().astype(np.int16)
     label[0, 0, 0] = value
     with pytest.raises(LabelError, match=f"value {value} "):
-        original_labels(make_case(tmp_path, label), "08").classes
+        original_labels(make_case(tmp_path, label), "08")
 
 
 @pytest.mark.parametrize("value", [1.5, np.nan])
@@ -172,14 +172,14 @@ def test_fractions_are_refused(tmp_path, value):
     label = kidneys().astype(np.float32)
     label[0, 0, 0] = value
     with pytest.raises(InputError, match="whole numbers"):
-        original_labels(make_case(tmp_path, label), "08").classes
+        original_labels(make_case(tmp_path, label), "08")
 
 
 def test_labels_on_another_grid_are_refused(tmp_path):
     case = make_case(tmp_path, kidneys())
     write_nifti(case.original_label, Volume(kidneys()[:-1], rotated(0)))
     with pytest.raises(GeometryError, match="original_label"):
-        original_classes(case, "08")
+        original_labels(case, "08")
 
 
 def test_only_annotated_classes_that_the_file_can_hold_count_as_original():
