@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from AtlasQualityLib import error_map
 from AtlasQualityLib.attention_rule import AttentionMaps, attention_of
-from AtlasQualityLib.average import models_of
+from AtlasQualityLib.average import as_bytes, models_of
 from AtlasQualityLib.effort import EditingTime, minutes_to_correct
 from AtlasSegmentLib import nifti
 from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
@@ -22,8 +23,8 @@ from AtlasSegmentLib.files import read_json
 from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
 from AtlasSegmentLib.outdated import remove_outdated
 from AtlasSegmentLib.run_record import Step
-from AtlasSegmentLib.sparse import SparseVolume, from_dense, is_empty, read_sparse, write_sparse
-from AtlasSegmentLib.volume import Array, Grid
+from AtlasSegmentLib.sparse import SparseVolume, check_maps, from_dense, is_empty, read_sparse, write_sparse
+from AtlasSegmentLib.volume import Array, Grid, require_same_grid
 
 RULE = "abdomenatlas"
 PART_KINDS = ("inconsistency", "uncertainty", "overlap")
@@ -98,18 +99,20 @@ def attention_case(
         message = f"{case.folder}: there is no average yet."
         raise DatasetError(message, "Run: atlas average CASE.")
     organs = organs_to_check(case, models, options.all_organs)
-    step = Step(attention_folder(case).run_record, "attention", _inputs(case, models, organs), {**options.parameters(), "models": models})
+    inputs = _inputs(case, models, organs)
+    step = Step(attention_folder(case).run_record, "attention", inputs, {**options.parameters(), "models": models})
     if not options.force and step.is_finished([case.average.map(kind, organ) for organ in organs for kind in options.kinds()]):
         return None
+    grid = nifti.read_grid(case.average.mask(case.average.organs()[0]))
+    check_maps(inputs.values(), grid)
     wanted = [(kind, organ) for organ in organs for kind in options.kinds()]
     remove_outdated(case.average, attention_folder(case).run_record, KINDS, wanted)
     step.begin()
-    grid = nifti.read_grid(case.average.mask(case.average.organs()[0]))
     occupied = _occupied(case, grid)
     results = {}
     for number, organ in enumerate(organs):
         progress(number / len(organs), f"attention {organ}")
-        results[organ] = _attend(case, models, organ, _overlap(case, organ, occupied), options)
+        results[organ] = _attend(case, models, organ, _overlap(case, organ, occupied, grid), options)
     return step.finish({"organs": results})
 
 
@@ -137,20 +140,27 @@ def _occupied(case: CaseFolder, grid: Grid) -> Array:
     count = np.zeros(grid.shape, np.uint8, order="F")
     for organ in case.average.organs():
         if class_of(organ) in OVERLAP_CLASSES:
-            mask = read_sparse(case.average.mask(organ))
+            mask = _on(grid, case.average.mask(organ))
             count[mask.box] += mask.crop > 0
     return count
 
 
-def _overlap(case: CaseFolder, organ: str, occupied: Array) -> SparseVolume:
-    mask = read_sparse(case.average.mask(organ))
+def _on(grid: Grid, path: Path) -> SparseVolume:
+    """Read a map and check that it lies on the case's grid."""
+    volume = read_sparse(path)
+    require_same_grid(volume.grid, grid)
+    return volume
+
+
+def _overlap(case: CaseFolder, organ: str, occupied: Array, grid: Grid) -> SparseVolume:
+    mask = _on(grid, case.average.mask(organ))
     own = 1 if class_of(organ) in OVERLAP_CLASSES else 0
     shared = (mask.crop > 0) & (occupied[mask.box] > own)
     return from_dense(shared, mask.grid, (mask.box[0].start, mask.box[1].start, mask.box[2].start))
 
 
 def _attend(case: CaseFolder, models: list[str], organ: str, overlap: SparseVolume, options: AttentionOptions) -> dict[str, Any]:
-    read = partial(_read_maps, case, models, organ)
+    read = partial(_read_maps, case, models, organ, overlap.grid)
     soft, entropy = read("soft_pred"), read("entropy")
     maps = attention_of(soft, entropy, overlap)
     result = _write_attention(case, organ, maps, options.parts)
@@ -159,11 +169,11 @@ def _attend(case: CaseFolder, models: list[str], organ: str, overlap: SparseVolu
     return result
 
 
-def _read_maps(case: CaseFolder, models: list[str], organ: str, kind: str) -> list[SparseVolume]:
+def _read_maps(case: CaseFolder, models: list[str], organ: str, grid: Grid, kind: str) -> list[SparseVolume]:
     """Read one kind of map from the models that have both kinds of this organ."""
     folders = [case.backbone(model) for model in models]
     both = [f for f in folders if f.map("soft_pred", organ).is_file() and f.map("entropy", organ).is_file()]
-    return [read_sparse(folder.map(kind, organ)) for folder in both]
+    return [as_bytes(_on(grid, folder.map(kind, organ))) for folder in both]
 
 
 def _write_attention(case: CaseFolder, organ: str, maps: AttentionMaps, parts: bool) -> dict[str, Any]:

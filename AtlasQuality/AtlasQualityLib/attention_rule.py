@@ -185,9 +185,3 @@ def _run(mask: Mask, axis: int, width: int, combine: np.ufunc) -> Mask:
     for start in [*range(2, width - 1, 2), *([] if width % 2 == 0 else [width - 2])]:
         combine(result, shifted(pairs, start, length), out=result)
     return result
-
-
-def empty_overlap(grid: Grid) -> SparseVolume:
-    """Return an overlap map without a voxel."""
-    box = (slice(0, 0), slice(0, 0), slice(0, 0))
-    return SparseVolume(grid, box, np.zeros(box_shape(box), np.bool_))

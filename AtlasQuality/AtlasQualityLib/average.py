@@ -14,13 +14,13 @@ from AtlasQualityLib.hand_edits import keep_hand_edits
 from AtlasSegmentLib import nifti
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.classes import class_of, paint
-from AtlasSegmentLib.errors import DatasetError
+from AtlasSegmentLib.errors import DatasetError, InputError
 from AtlasSegmentLib.files import sha256_of
 from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
 from AtlasSegmentLib.outdated import remove_outdated
 from AtlasSegmentLib.postprocess_sparse import postprocess_sparse
 from AtlasSegmentLib.run_record import Step
-from AtlasSegmentLib.sparse import EMPTY_BOX, SparseVolume, box_shape, from_dense, is_empty, read_sparse, union, write_sparse
+from AtlasSegmentLib.sparse import EMPTY_BOX, SparseVolume, box_shape, check_maps, from_dense, is_empty, read_sparse, union, write_sparse
 from AtlasSegmentLib.volume import Array, Grid, require_same_grid
 
 _CACHED_MASKS = 4  # lungs, vein and pancreas ask for one another; more would keep the whole case in memory
@@ -92,6 +92,7 @@ def average_case(
     Raises:
         DatasetError: No model has predicted the case.
         GeometryError: Predictions do not share one grid.
+        InputError: A soft prediction is not of bytes.
     """
     options = options or AverageOptions()
     models = models_of(case, options.models)
@@ -100,10 +101,12 @@ def average_case(
     step = Step(case.average.run_record, "average", inputs, {"models": models, "postprocess": options.postprocess})
     if not options.force and step.is_finished([case.average.pseudo_label, *(case.average.mask(organ) for organ in organs)]):
         return None
+    grid = nifti.read_grid(case.ct if case.ct.is_file() else next(iter(inputs.values())))
+    check_maps(inputs.values(), grid)
     keep_hand_edits(case)
     remove_outdated(case.average, case.average.run_record, ["segmentations"], [("segmentations", organ) for organ in organs])
     step.begin()
-    results = _write_average(case, models, organs, options, progress)
+    results = _write_average(case, grid, models, organs, options, progress)
     return step.finish({"organs": results})
 
 
@@ -122,9 +125,8 @@ def _input(case: CaseFolder, models: list[str], model: str, organ: str) -> Any:
 
 
 def _write_average(
-    case: CaseFolder, models: list[str], organs: list[str], options: AverageOptions, progress: ProgressCallback
+    case: CaseFolder, grid: Grid, models: list[str], organs: list[str], options: AverageOptions, progress: ProgressCallback
 ) -> dict[str, Any]:
-    grid = nifti.read_grid(case.ct if case.ct.is_file() else _input(case, models, models[0], organs[0]))
     raw = raw_masks(case, models, grid)
     painted: dict[int | None, SparseVolume] = {}
     results = {}
@@ -161,7 +163,7 @@ def raw_masks(case: CaseFolder, models: list[str], grid: Grid) -> Callable[[str]
         volumes = [read_sparse(path) for path in paths]
         for volume in volumes:
             require_same_grid(volume.grid, grid)
-        return _binary(volumes[0]) if len(models) == 1 else mean_exceeds_half([_as_bytes(v) for v in volumes])
+        return _binary(volumes[0]) if len(models) == 1 else mean_exceeds_half([as_bytes(v) for v in volumes])
 
     return raw
 
@@ -171,7 +173,17 @@ def _binary(volume: SparseVolume) -> SparseVolume:
     return SparseVolume(volume.grid, volume.box, crop)
 
 
-def _as_bytes(volume: SparseVolume) -> SparseVolume:
-    """Accept maps that another program stored as floats 0..255."""
-    crop: Array = volume.crop if volume.crop.dtype == np.uint8 else volume.crop.astype(np.uint8)
+def as_bytes(volume: SparseVolume) -> SparseVolume:
+    """Return a map as uint8; accepts one that another program stored in a wider type.
+
+    Raises:
+        InputError: It holds something else than whole numbers 0 to 255, such as probabilities 0..1.
+    """
+    if volume.crop.dtype == np.uint8:
+        return volume
+    with np.errstate(invalid="ignore"):  # what NaN becomes is not equal to it
+        crop: Array = volume.crop.astype(np.uint8)
+    if not np.array_equal(crop, volume.crop):
+        message = f"{volume.grid.source}: a soft prediction or entropy map holds whole numbers 0 to 255, this one does not."
+        raise InputError(message, "Store trunc(255 p) as uint8.")
     return SparseVolume(volume.grid, volume.box, crop)

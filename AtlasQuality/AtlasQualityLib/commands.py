@@ -12,10 +12,20 @@ from AtlasQualityLib import evaluation
 from AtlasQualityLib.attention import RULE, AttentionOptions, attention_case
 from AtlasQualityLib.average import AverageOptions, average_case
 from AtlasQualityLib.error_map import Calibration, read_calibration, write_calibration
-from AtlasQualityLib.priority import ORDERS, CasePriority, Order, OrganScore, prioritize, rank_agreement, read_scores, write_priority
+from AtlasQualityLib.priority import (
+    ORDERS,
+    CasePriority,
+    CaseScores,
+    Order,
+    OrganScore,
+    prioritize,
+    rank_agreement,
+    read_scores,
+    write_priority,
+)
 from AtlasSegmentLib import console
 from AtlasSegmentLib.case_folder import CaseFolder, find_cases, open_case
-from AtlasSegmentLib.cases import run_cases
+from AtlasSegmentLib.cases import CaseOutcome, run_cases
 from AtlasSegmentLib.commands import AllOrgansOption, NoPostprocessOption
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
@@ -114,10 +124,10 @@ def priority_command(
     cases = find_cases(path)
     with console.progress_bar("priority") as progress:
         outcomes = run_cases(cases, _scores, _case_name, jobs=jobs, progress=progress)
-    scores = [[OrganScore(**organ) for organ in outcome.result.get("organs", [])] for outcome in outcomes]
-    ranked = prioritize([organs for organs in scores if organs], chosen)
-    files = _write_lists(cases, ranked, name)
-    agreement = rank_agreement(scores) if compare else {}
+    scores = {case.folder: _scores_of(case, outcome) for case, outcome in zip(cases, outcomes, strict=True) if outcome.state == "done"}
+    ranked = prioritize(list(scores.values()), chosen)
+    files = _write_lists(scores, chosen, name)
+    agreement = rank_agreement(list(scores.values())) if compare else {}
     _print_priority(ranked, chosen, agreement, files, as_json)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
@@ -128,17 +138,19 @@ def priority_command(
 
 def _scores(case: CaseFolder, progress: ProgressCallback = ignore_progress) -> dict[str, Any]:
     progress(0.0, "read scores")
-    return {"organs": [vars(score) for score in read_scores(case)]}
+    return {"organs": [vars(score) for score in read_scores(case).organs]}
 
 
-def _write_lists(cases: list[CaseFolder], ranked: list[CasePriority], name: str) -> list[Path]:
-    """Write one list into each dataset folder, with the cases of that dataset alone."""
+def _scores_of(case: CaseFolder, outcome: CaseOutcome) -> CaseScores:
+    return CaseScores(case.dataset, case.name, tuple(OrganScore(**organ) for organ in outcome.result["organs"]))
+
+
+def _write_lists(scores: dict[Path, CaseScores], order: Order, name: str) -> list[Path]:
+    """Write one list into each dataset folder, with the cases of that folder alone (two may have the same name)."""
     written: list[Path] = []
-    for folder in dict.fromkeys(case.folder.parent for case in cases):
-        own = {case.name for case in cases if case.folder.parent == folder}
-        chosen = [c for c in ranked if c.dataset == folder.name and c.case in own]
-        if chosen:
-            written.extend(write_priority(folder, name, chosen))
+    for folder in dict.fromkeys(case.parent for case in scores):
+        own = [found for case, found in scores.items() if case.parent == folder]
+        written.extend(write_priority(folder, name, prioritize(own, order)))
     return written
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from AtlasSegmentLib.encoding import probability_from_bytes
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.files import read_json, write_json
-from AtlasSegmentLib.sparse import SparseVolume, box_shape, is_empty, union
+from AtlasSegmentLib.sparse import SparseVolume, box_shape, union
 
 FORMAT = "atlas-calibration/1"
 STEPS = 65535
@@ -103,7 +103,9 @@ def fit_calibration(error: npt.ArrayLike, wrong: npt.ArrayLike, source: str) -> 
     center = np.bincount(bins, weights=values, minlength=_BINS)[used] / count[used]
     fitted = isotonic_regression(share, weights=count[used]).x
     knots = np.unique(np.concatenate([[0], np.flatnonzero(np.diff(fitted)), np.flatnonzero(np.diff(fitted)) + 1, [len(fitted) - 1]]))
-    return Calibration(tuple(center[knots].tolist()), tuple(fitted[knots].tolist()), source)
+    # Below the smallest value that was seen the curve runs to zero: there is no reason to expect errors where nothing is unsure.
+    start = (0.0,) if center[0] > 0 else ()
+    return Calibration((*start, *center[knots].tolist()), (*start, *fitted[knots].tolist()), source)
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
@@ -122,7 +124,7 @@ def read_calibration(path: Path) -> Calibration:
     try:
         expected = tuple(float(x) for x in content["expected"])
         observed = tuple(float(x) for x in content["observed"])
-        good = content["format"] == FORMAT and len(expected) == len(observed) > 1
+        good = content["format"] == FORMAT and len(expected) == len(observed) > 0 and bool(np.isfinite([*expected, *observed]).all())
         good = good and list(expected) == sorted(expected) and list(observed) == sorted(observed) and 0 <= observed[0] <= observed[-1] <= 1
     except (TypeError, KeyError, ValueError):
         good = False
@@ -130,8 +132,3 @@ def read_calibration(path: Path) -> Calibration:
         message = f"{path}: is not a calibration ({FORMAT})."
         raise InputError(message, "Make one with: atlas evaluate CASE --reference LABEL --calibration FILE.")
     return Calibration(expected, observed, str(content.get("source", path)))
-
-
-def is_blank(volume: SparseVolume) -> bool:
-    """Tell whether a map holds nothing."""
-    return is_empty(volume.box)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from AtlasQualityLib.attention import attention_folder
 from AtlasQualityLib.error_map import STEPS, Calibration, fit_calibration
 from AtlasSegmentLib import nifti
 from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
 from AtlasSegmentLib.classes import class_of, paint
 from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.files import read_json
 from AtlasSegmentLib.label_conversion import convert_labels
-from AtlasSegmentLib.sparse import SparseVolume, read_sparse
-from AtlasSegmentLib.volume import Array, LabelVolume, require_same_grid
-
-_MAPS = ("attention", "expected_error")
+from AtlasSegmentLib.sparse import SparseVolume, read_sparse, union
+from AtlasSegmentLib.volume import Array, LabelVolume, reorient, require_same_grid
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def dice(a: Array, b: Array) -> float:
 
 
 def evaluate_case(case: CaseFolder, reference: LabelVolume) -> Evaluation:
-    """Compare a case with a reference on the CT's grid; nothing is written.
+    """Compare a case with a reference on the CT's grid (its axes may be in another order); nothing is written.
 
     A voxel is wrong when the label that the average gives it differs from the reference's, among the organs that have
     attention and that the reference's table knows (an organ it does not find is counted as wrong; one it does not know is not).
@@ -92,20 +92,34 @@ def evaluate_case(case: CaseFolder, reference: LabelVolume) -> Evaluation:
 def calibrate(case: CaseFolder, reference: LabelVolume) -> Calibration:
     """Fit a calibration on one case: expected error of each organ against whether its average mask is wrong there.
 
-    The stored maps must be uncalibrated (made with the default calibration). Raises as `evaluate_case`.
+    Raises:
+        GeometryError: The reference is on another grid.
+        InputError: There are no maps of organs that the reference knows, or they were made with a calibration already.
     """
+    _require_uncalibrated(case)
     truth = _by_class(case, reference)
     expected, observed = [], []
     for organ in case.average.organs("expected_error"):
         if class_of(organ) in _known_classes(reference):
-            error = read_sparse(case.average.map("expected_error", organ))
-            mask = read_sparse(case.average.mask(organ)).within(error.box) > 0
-            expected.append(error.crop.ravel())
-            observed.append((mask != (truth[error.box] == class_of(organ))).ravel())
+            error, mask = read_sparse(case.average.map("expected_error", organ)), read_sparse(case.average.mask(organ))
+            box = union([error.box, mask.box])
+            values, inside = error.within(box), mask.within(box) > 0
+            spoken = (values > 0) | inside  # elsewhere no model says anything, and no curve is applied
+            expected.append(values[spoken])
+            observed.append((inside != (truth[box] == class_of(organ)))[spoken])
     if not expected:
         message = f"{case.folder}: there are no expected-error maps of organs that {reference.source} knows."
         raise InputError(message, "Run: atlas attention CASE.")
     return fit_calibration(np.concatenate(expected), np.concatenate(observed), f"{case.dataset}/{case.name}")
+
+
+def _require_uncalibrated(case: CaseFolder) -> None:
+    record = attention_folder(case).run_record
+    curve = read_json(record).get("parameters", {}).get("calibration") if record.is_file() else None
+    plain = Calibration()
+    if curve is not None and curve[:2] != [list(plain.expected), list(plain.observed)]:
+        message = f"{case.folder}: its expected-error maps are calibrated already (on {curve[2]}), so no curve can be fitted to them."
+        raise InputError(message, "Run: atlas attention CASE without --calibration, then calibrate.")
 
 
 def _folders(case: CaseFolder) -> dict[str, LabelFolder]:
@@ -126,12 +140,11 @@ def _known_classes(reference: LabelVolume) -> set[int]:
 def _by_class(case: CaseFolder, reference: LabelVolume) -> Array:
     from AtlasSegmentLib.classes import abdomenatlas_table
 
-    require_same_grid(reference, _as_volume_grid(case))
-    return convert_labels(reference, abdomenatlas_table()).array
-
-
-def _as_volume_grid(case: CaseFolder):  # type: ignore[no-untyped-def]
-    return nifti.read_grid(case.ct if case.ct.is_file() else case.average.pseudo_label)
+    grid = nifti.read_grid(case.ct if case.ct.is_file() else case.average.pseudo_label)
+    array, affine = reorient(reference.array, reference.affine, grid.orientation)
+    turned = LabelVolume(array, affine, reference.source, reference.header, reference.table)
+    require_same_grid(turned, grid)
+    return convert_labels(turned, abdomenatlas_table()).array
 
 
 def _dice_of(folder: LabelFolder, truth: Array, reference: LabelVolume) -> dict[str, float]:

@@ -52,6 +52,15 @@ class OrganScore:
 
 
 @dataclass(frozen=True)
+class CaseScores:
+    """A case with the scores of its organs; there are none when people annotated all that would be looked at."""
+
+    dataset: str
+    case: str
+    organs: tuple[OrganScore, ...]
+
+
+@dataclass(frozen=True)
 class CasePriority:
     """A case with its organs in the order of a list; organs without a score are left out."""
 
@@ -61,7 +70,7 @@ class CasePriority:
     organs: tuple[OrganScore, ...]
 
 
-def read_scores(case: CaseFolder) -> list[OrganScore]:
+def read_scores(case: CaseFolder) -> CaseScores:
     """Return the scores that the attention step recorded for a case.
 
     Raises:
@@ -74,13 +83,14 @@ def read_scores(case: CaseFolder) -> list[OrganScore]:
     names = {field.name for field in fields(OrganScore)} - {"dataset", "case", "organ"}
     try:
         organs = read_json(record)["results"]["organs"]
-        return [OrganScore(case.dataset, case.name, o, **{k: v for k, v in n.items() if k in names}) for o, n in organs.items()]
+        found = [OrganScore(case.dataset, case.name, o, **{k: v for k, v in n.items() if k in names}) for o, n in organs.items()]
     except (KeyError, TypeError, AttributeError) as error:
         message = f"{record}: is not the record of an attention step."
         raise DatasetError(message, "Run: atlas attention CASE --force.") from error
+    return CaseScores(case.dataset, case.name, tuple(found))
 
 
-def prioritize(scores: Sequence[Sequence[OrganScore]], order: Order) -> list[CasePriority]:
+def prioritize(scores: Sequence[CaseScores], order: Order) -> list[CasePriority]:
     """Sort cases, and the organs of each, by an order; ties by name, so that the list is always the same.
 
     "abdomenatlas": cases by their summed attention voxels, organs by their heat sum; organs with zero heat are left out.
@@ -90,19 +100,18 @@ def prioritize(scores: Sequence[Sequence[OrganScore]], order: Order) -> list[Cas
     Raises:
         AtlasError: An order needs expected errors that were not computed.
     """
-    cases = [_prioritized(organs, order) for organs in scores if organs]
-    return sorted(cases, key=lambda c: (-c.score, c.dataset, c.case))
+    return sorted((_prioritized(case, order) for case in scores), key=lambda c: (-c.score, c.dataset, c.case))
 
 
-def _prioritized(organs: Sequence[OrganScore], order: Order) -> CasePriority:
-    missing = [organ for organ in organs if math.isnan(organ.key(order))]
+def _prioritized(case: CaseScores, order: Order) -> CasePriority:
+    missing = [organ for organ in case.organs if math.isnan(organ.key(order))]
     if missing:
         message = (
             f"{missing[0].dataset}/{missing[0].case}: {missing[0].organ} has no expected error, so the order {order!r} cannot be made."
         )
         raise AtlasError(message, "Run: atlas attention CASE --force (with error maps).")
-    kept = sorted((o for o in organs if o.key(order) > 0), key=lambda o: (-o.key(order), o.organ))
-    return CasePriority(organs[0].dataset, organs[0].case, _case_score(organs, order), tuple(kept))
+    kept = sorted((o for o in case.organs if o.key(order) > 0), key=lambda o: (-o.key(order), o.organ))
+    return CasePriority(case.dataset, case.case, _case_score(case.organs, order), tuple(kept))
 
 
 def _case_score(organs: Sequence[OrganScore], order: Order) -> float:
@@ -142,11 +151,11 @@ def _csv(rows: Sequence[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-def rank_agreement(scores: Sequence[Sequence[OrganScore]]) -> dict[str, float]:
+def rank_agreement(scores: Sequence[CaseScores]) -> dict[str, float]:
     """Return Spearman's rank correlation between the three orders over all (case, organ) pairs; NaN below three pairs."""
     from scipy.stats import spearmanr
 
-    organs = [organ for case in scores for organ in case]
+    organs = [organ for case in scores for organ in case.organs]
     result = {}
     for i, first in enumerate(ORDERS):
         for second in ORDERS[i + 1 :]:
