@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from AtlasSegmentLib import geometry
+from AtlasSegmentLib.case_folder import LabelFolder
 from AtlasSegmentLib.errors import AtlasError, ModelError
 from AtlasSegmentLib.files import read_json
 from AtlasSegmentLib.labels import LabelTable
@@ -22,7 +23,7 @@ SizeTriple = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)], Ann
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
 
 class Intensity(_Part):
@@ -68,7 +69,8 @@ class ModelInput(_Part):
 
     @model_validator(mode="after")
     def _one_way_to_see(self) -> ModelInput:
-        if (self.fit_shape is None) == (self.spacing is None or self.patch is None):
+        given = [self.fit_shape is not None, self.spacing is not None, self.patch is not None]
+        if given not in ([True, False, False], [False, True, True]):
             message = "input needs either fit_shape, or spacing together with patch"
             raise ValueError(message)
         return self
@@ -95,6 +97,14 @@ class ModelManifest(_Part):
     input: ModelInput
     output: ModelOutput = ModelOutput()
     labels: dict[int, str]
+
+    @field_validator("labels")
+    @classmethod
+    def _has_a_structure(cls, value: dict[int, str]) -> dict[int, str]:
+        if not any(value):
+            message = "labels name no structure beside background (0)"
+            raise ValueError(message)
+        return value
 
     @field_validator("name", "file")
     @classmethod
@@ -134,17 +144,17 @@ def read_manifest(folder: Path) -> ModelManifest:
     if not path.is_file():
         message = f"{folder}: is not an atlas model folder ({FILE} is missing)."
         raise ModelError(message, f"Give a folder that holds {FILE} and the network's file beside it.")
-    content: Any = read_json(path)
     try:
+        content: Any = read_json(path)
         manifest = ModelManifest.model_validate(content)
         for name in manifest.table.names():
-            safe_name(name, "structure name")
+            LabelFolder(folder).mask(name)  # a name that can be no file is found here, before anything is written
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "model"
         message = f"{path}: field {field}: {first['msg']} (got {first['input']!r:.80})."
         raise ModelError(message, "Mend model.json as the README's model section describes.") from error
     except AtlasError as error:
-        message = f"{path}: {error.message}"
+        message = error.message if str(path) in error.message else f"{path}: field labels: {error.message}"
         raise ModelError(message, error.remedy) from error
     return manifest

@@ -41,18 +41,18 @@ class OnnxModel:
         from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
         try:
-            logits = self._session.run(None, {self._input: np.ascontiguousarray(patch[None, None])})[0][0]
+            logits = self._session.run(None, {self._input: np.ascontiguousarray(patch[None, None])})[0]
         except (Fail, InvalidArgument, RuntimeException) as error:
             message = f"{self._path}: the network failed on an input of shape {patch.shape} ({_first_line(error)})."
             raise ModelError(message, "Check fit_shape or patch in model.json against the network.") from error
-        expected = (self._spec.channels, *patch.shape)
+        expected = (1, self._spec.channels, *patch.shape)
         if logits.shape != expected:
             message = f"{self._path}: the network gives {logits.shape}, model.json promises {expected}."
             raise ModelError(message, "Mend labels or activation in model.json.")
         if not np.isfinite(logits).all():
             message = f"{self._path}: the network gives values that are not finite; its weights are damaged."
             raise ModelError(message, "Copy the model again from its source.")
-        result: Float32 = logits.astype(np.float32, copy=False)
+        result: Float32 = logits[0].astype(np.float32, copy=False)
         return result
 
 
@@ -62,7 +62,7 @@ def _open_session(path: Path, threads: int) -> tuple[Any, str]:
     except ImportError as error:
         message = f"{path}: ONNX Runtime is not installed."
         raise ModelError(message, 'Run: pip install "slicer-atlas-annotator[onnx]" (or onnxruntime-gpu for an NVIDIA GPU).') from error
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -72,9 +72,13 @@ def _open_session(path: Path, threads: int) -> tuple[Any, str]:
     wanted = [name for name in _ACCELERATORS if name in available] + ["CPUExecutionProvider"]
     try:
         session = onnxruntime.InferenceSession(path, options, providers=wanted)
-    except (Fail, InvalidGraph, InvalidProtobuf, RuntimeError) as error:
+    except (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented, RuntimeError) as error:
         message = f"{path}: is not a network ONNX Runtime can load ({_first_line(error)})."
         raise ModelError(message, "Copy the model again, or export it for a current ONNX Runtime.") from error
+    if len(session.get_inputs()) != 1 or len(session.get_outputs()) != 1:
+        names = [part.name for part in (*session.get_inputs(), *session.get_outputs())]
+        message = f"{path}: a network with one input and one output is expected, this one has {', '.join(names)}."
+        raise ModelError(message, "Export the network again with the CT as its only input and logits as its only output.")
     used = session.get_providers()[0]  # what was asked for is not always what runs
     if used != wanted[0]:
         _log.warning("%s: %s was asked for, %s is in use.", path.name, wanted[0], used)

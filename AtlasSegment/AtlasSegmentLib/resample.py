@@ -12,6 +12,7 @@ from AtlasSegmentLib.volume import Array, Grid, LabelVolume, Volume
 
 Mode = Literal["linear", "nearest"]
 
+_ROUNDING = 1e-6  # of a voxel
 _PARALLEL = 1e-5  # a cosine below this counts as a right angle: 5 micrometres across a 500 mm field of view
 
 
@@ -28,6 +29,8 @@ def resample(volume: Volume, grid: Grid, mode: Mode = "linear", fill: float = 0.
     Returns:
         A Volume on `grid`. No smoothing is applied when the target is coarser.
     """
+    if 0 in grid.shape:  # a box that fits between two slices
+        return Volume(np.zeros(grid.shape, np.float32 if mode == "linear" else volume.array.dtype), grid.affine, volume.source, grid.header)
     to_source = np.linalg.inv(volume.affine) @ grid.affine
     axes = _parallel_axes(to_source)
     if axes is None:
@@ -70,7 +73,7 @@ def _parallel_axes(to_source: Matrix) -> list[int] | None:
 
 
 def _sample_separable(array: Array, to_source: Matrix, axes: list[int], shape: tuple[int, int, int], mode: Mode, fill: float) -> Array:
-    positions = [to_source[i, axes[i]] * np.arange(shape[axes[i]]) + to_source[i, 3] for i in range(3)]
+    positions = [_snapped(to_source[i, axes[i]] * np.arange(shape[axes[i]]) + to_source[i, 3]) for i in range(3)]
     outside = [(p < -0.5 - _PARALLEL) | (p > n - 0.5 + _PARALLEL) for p, n in zip(positions, array.shape, strict=True)]
     needed, positions = _cropped(array, positions)
     needed = needed.astype(np.float32, order="K", copy=False) if mode == "linear" else needed
@@ -87,6 +90,12 @@ def _sample_separable(array: Array, to_source: Matrix, axes: list[int], shape: t
             index[axes[i]] = outside[i]
             result[tuple(index)] = fill
     return result
+
+
+def _snapped(positions: Matrix) -> Matrix:
+    """Put positions that miss a voxel center by rounding alone onto it, so that the same grid gives the same voxels."""
+    nearest = np.rint(positions)
+    return np.where(np.abs(positions - nearest) < _ROUNDING, nearest, positions)
 
 
 def _cropped(array: Array, positions: list[Matrix]) -> tuple[Array, list[Matrix]]:
@@ -113,7 +122,7 @@ def sample_axis(array: Array, axis: int, positions: Matrix, mode: Mode) -> Array
     if mode == "nearest":
         return np.take(array, np.clip(np.floor(positions + 0.5).astype(np.intp), 0, last), axis=axis)
     clipped = np.clip(positions, 0, last)
-    lower = np.minimum(np.floor(clipped).astype(np.intp), max(last - 1, 0))
+    lower = np.floor(clipped).astype(np.intp)
     shape = [1, 1, 1]
     shape[axis] = len(positions)
     weight = (clipped - lower).astype(np.float32).reshape(shape)
