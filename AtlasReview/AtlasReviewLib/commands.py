@@ -154,7 +154,7 @@ def run_command(
     options = SegmentOptions(read_region(roi), all_organs, not no_postprocess, force)
     threads = threads_for(jobs) if jobs > 1 and len(ct) > 1 else 0
     segments = [
-        SegmentRequest(new_case(out / CASES, case_name_of(path, case)), path, tuple(model), options, original, series, threads)
+        SegmentRequest(new_case(out / CASES, case_name_of(path, case)), path, tuple(model), options, original, series, threads, dataset_id)
         for path in ct
     ]
     reports = [out / (REPORT if len(ct) == 1 else f"reports/{segment.case.name}.html") for segment in segments]

@@ -8,7 +8,8 @@ import numpy as np
 
 from AtlasSegmentLib import nifti
 from AtlasSegmentLib.case_folder import CaseFolder
-from AtlasSegmentLib.errors import DatasetError
+from AtlasSegmentLib.dataset_annotations import original_value_map
+from AtlasSegmentLib.errors import DatasetError, LabelError
 from AtlasSegmentLib.files import copy_file, sha256_of
 from AtlasSegmentLib.geometry import AFFINE_TOLERANCE_MM
 from AtlasSegmentLib.volume import Volume, require_same_grid
@@ -22,22 +23,43 @@ def read_ct(source: Path, series: str | None = None) -> Volume:
     return volume
 
 
-def read_original(source: Path, ct: Volume) -> Volume:
+def read_original(source: Path, ct: Volume, dataset: str | None = None) -> Volume:
     """Read labels in a dataset's own values and check that they lie on the CT's grid.
+
+    Args:
+        source: The labels.
+        ct: What they belong to.
+        dataset: Key of the dataset that they are of; None when it is not known, and then any values are taken.
 
     Raises:
         GeometryError: Another shape or affine.
-        InputError: Values that are not whole numbers, or an unreadable file.
+        DatasetError: Values that are not whole numbers or negative.
+        LabelError: A value that the dataset does not define.
+        InputError: An unreadable file.
     """
     volume = read_volume(source)
     require_same_grid(volume, ct)
     if volume.array.dtype.kind == "f" and not np.array_equal(volume.array, np.rint(volume.array)):
         message = f"{source}: a label map holds whole numbers, and this one does not."
         raise DatasetError(message, "Give the label map itself, not probabilities.")
-    if min(label_values(volume.array), default=0) < 0:
+    values = label_values(volume.array)
+    if min(values, default=0) < 0:
         message = f"{source}: a label map has no negative values, and this one does."
         raise DatasetError(message, "Give the label map itself, not the CT.")
+    _require_defined(values, source, dataset)
     return volume
+
+
+def _require_defined(values: list[int], source: Path, dataset: str | None) -> None:
+    """Refuse now what assembly would refuse after all the work."""
+    try:
+        known = {0, *original_value_map(dataset)}
+    except LabelError:  # the values of this dataset are nowhere written down; only assembly needs them
+        return
+    strange = sorted(set(values) - known)
+    if strange:
+        message = f"{source}: value {strange[0]} is not a label of dataset {dataset} (it has {', '.join(map(str, sorted(known)))})."
+        raise LabelError(message, "Check that the case is in the right dataset folder, or name its dataset: --dataset-id.")
 
 
 def store(case: CaseFolder, ct: tuple[Path, Volume], original: tuple[Path, Volume] | None = None) -> None:

@@ -46,6 +46,28 @@ def read_nifti(path: Path) -> Volume:
     return Volume(_scaled(array, grid.header), grid.affine, str(path), grid.header)
 
 
+def check_whole(path: Path) -> Grid:
+    """Check that a NIfTI file is not truncated, and return its grid.
+
+    A .gz file ends with the size of its content: where that is the size that the header promises, nothing is unpacked.
+
+    Raises:
+        InputError: As `read_nifti`.
+    """
+    path = Path(path)
+    grid = read_grid(path)
+    size = int(grid.header["vox_offset"]) + math.prod(grid.shape) * grid.header.get_data_dtype().itemsize
+    with _read_errors(path), path.open("rb") as file:
+        zipped = path.name.lower().endswith(".gz")
+        file.seek(-4 if zipped else 0, 2)
+        if (int.from_bytes(file.read(), "little") == size % (1 << 32)) if zipped else file.tell() >= size:
+            return grid
+    with open_slabs(path) as (_, slabs):  # members or bytes after the voxels: nothing but reading tells
+        for _ in slabs:
+            pass
+    return grid
+
+
 def read_grid(path: Path) -> Grid:
     """Read shape, affine and header of a NIfTI file; no voxel is read. Raises InputError as `read_nifti`."""
     with _opened(Path(path)) as (grid, _):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BODY_HU = -500.0
 _BODY_STRIDE_MM = 4.0
+_TIE = 1e-3  # of a voxel
 _ON_BORDER = 1e-4  # of a voxel: float32 headers put box faces that far off
 
 
@@ -36,9 +37,8 @@ def roi_box(grid: Grid, roi: Roi) -> Matrix:
     box = roi.corners()
     low, high = _index_faces(grid, box)
     if (low >= np.array(grid.shape) - 0.5).any() or (high <= -0.5).any():
-        message = (
-            f"The ROI does not overlap {grid.source or 'the image'}: it spans {_span(box)} mm, the image {_span(whole_box(grid))} mm (RAS)."
-        )
+        what, image = f"{roi.source}: the ROI" if roi.source else "The ROI", grid.source or "the image"
+        message = f"{what} does not overlap {image}: it spans {_span(box)} mm, the image {_span(whole_box(grid))} mm (RAS)."
         raise InputError(message, "Draw the ROI on this CT, in RAS coordinates.")
     return box
 
@@ -82,7 +82,9 @@ def spaced_grid(ct: Grid, orientation: str, box: Matrix, spacing: Sequence[float
     """Return a grid over `box` whose voxels are as close to `spacing` (mm) as a whole number of them allows."""
     turned, low, high = _turned(ct, orientation, box)
     extent = (high - low) * geometry.spacing_of(turned.affine)
-    return _grid_between(turned, low, high, np.maximum(1, np.round(extent / np.asarray(spacing)).astype(np.int64)))
+    # Halves go down with room for rounding, so that a turned copy of a case never gets one voxel more.
+    count = np.ceil(extent / np.asarray(spacing) - 0.5 - _TIE)
+    return _grid_between(turned, low, high, np.maximum(1, count).astype(np.int64))
 
 
 def _turned(ct: Grid, orientation: str, box: Matrix) -> tuple[Grid, Matrix, Matrix]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from AtlasSegmentLib import intake
 from AtlasSegmentLib.case_folder import CaseFolder
+from AtlasSegmentLib.dataset_annotations import dataset_key
 from AtlasSegmentLib.inference import ProgressCallback, ignore_progress, require_region
 from AtlasSegmentLib.model import Model, load_model
 from AtlasSegmentLib.segment_case import SegmentOptions, segment_case
@@ -26,6 +27,7 @@ class SegmentRequest:
         original: Labels that came with the dataset, or None.
         series: DICOM series to take, when a folder holds several.
         threads: CPU threads for one prediction; 0 lets the engine choose.
+        dataset: Key of the dataset that the original labels are of; told by the folder names when None.
     """
 
     case: CaseFolder
@@ -35,6 +37,7 @@ class SegmentRequest:
     original: Path | None = None
     series: str | None = None
     threads: int = 0
+    dataset: str | None = None
 
 
 @lru_cache(maxsize=4)
@@ -56,7 +59,8 @@ def segment(request: SegmentRequest, progress: ProgressCallback = ignore_progres
     ct = intake.read_ct(request.source, request.series)
     for model in models:
         require_region(ct, model.spec, request.options.roi)
-    original = None if request.original is None else (request.original, intake.read_original(request.original, ct))
+    key = request.dataset or dataset_key(request.case.dataset, request.case.name)
+    original = None if request.original is None else (request.original, intake.read_original(request.original, ct, key))
     intake.store(request.case, (request.source, ct), original)
     records = {}
     for number, model in enumerate(models):

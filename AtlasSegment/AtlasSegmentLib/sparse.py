@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from AtlasSegmentLib import nifti
 from AtlasSegmentLib.components import Box, bounding_box
-from AtlasSegmentLib.volume import Array, Grid
+from AtlasSegmentLib.volume import Array, Grid, require_same_grid
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,17 @@ def from_dense(array: Array, grid: Grid, offset: tuple[int, int, int] = (0, 0, 0
         return SparseVolume(grid, EMPTY_BOX, np.zeros((0, 0, 0), array.dtype))
     x, y, z = (slice(s.start + o, s.stop + o) for s, o in zip(found, offset, strict=True))
     return SparseVolume(grid, (x, y, z), array[found])
+
+
+def check_maps(paths: Iterable[Path], grid: Grid) -> None:
+    """Check that maps are whole and lie on a grid, before a step replaces what it made of others.
+
+    Raises:
+        InputError: One is truncated or damaged.
+        GeometryError: One has another shape or affine.
+    """
+    for path in paths:
+        require_same_grid(nifti.check_whole(path), grid)
 
 
 def read_sparse(path: Path) -> SparseVolume:
