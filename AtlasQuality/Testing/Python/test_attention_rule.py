@@ -102,6 +102,8 @@ def test_exact_ties_are_decided_as_float64_numpy_decides_them() -> None:
     four = np.array([v for v in np.ndindex(30, 30, 30) if sum(v) <= 51], np.uint8)
     four = np.concatenate([four, 51 - four.sum(axis=1, keepdims=True, dtype=np.uint8)], axis=1).T[:, :, None, None]
     np.testing.assert_array_equal(mean_exceeds(list(four)), np.mean(four / 255, axis=0) > 0.05)
+    rounded_up = list(np.array([35, 7, 3, 6], np.uint8).reshape(4, 1, 1, 1))
+    assert mean_exceeds(rounded_up).all()
 
 
 @pytest.mark.parametrize("models", [1, 2, 5, 89, 90, 201, 300])

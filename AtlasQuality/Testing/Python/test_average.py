@@ -74,6 +74,13 @@ def test_every_exact_tie_of_two_models_is_decided_as_float64_numpy_decides_it() 
     np.testing.assert_array_equal(found.dense(), np.mean(np.stack(stack) / 255, axis=0) > 0.5)
 
 
+@pytest.mark.parametrize("values", [(56, 221, 213, 20), (17, 244, 200, 49), (79, 132, 181, 220, 1, 152), (127, 128), (0, 255, 255, 0)])
+def test_a_mean_of_exactly_one_half_counts_where_float64_rounds_it_up(values: tuple[int, ...]) -> None:
+    stack = [np.full((1, 1, 1), value, np.uint8) for value in values]
+    found = mean_exceeds_half([from_dense(array, Grid(array.shape, AFFINE)) for array in stack])
+    assert bool(found.dense()[0, 0, 0]) == bool(np.mean(np.stack(stack) / 255, axis=0) > 0.5) == (values[0] in (17, 56, 79))
+
+
 def test_an_organ_that_a_model_lacks_is_averaged_over_the_models_that_have_it(tmp_path: Path) -> None:
     case = make_case(tmp_path, {"a": {"liver": full(200), "spleen": full(130)}, "b": {"liver": full(40)}})
     average_case(case, RAW)
