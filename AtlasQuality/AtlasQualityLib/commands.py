@@ -126,7 +126,7 @@ def priority_command(
         outcomes = run_cases(cases, _scores, _case_name, jobs=jobs, progress=progress)
     scores = {case.folder: _scores_of(case, outcome) for case, outcome in zip(cases, outcomes, strict=True) if outcome.state == "done"}
     ranked = prioritize(list(scores.values()), chosen)
-    files = _write_lists(scores, chosen, name)
+    files = _write_lists(scores, chosen, name, {one.resolve() for one in path})
     agreement = rank_agreement(list(scores.values())) if compare else {}
     _print_priority(ranked, chosen, agreement, files, as_json)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
@@ -145,10 +145,13 @@ def _scores_of(case: CaseFolder, outcome: CaseOutcome) -> CaseScores:
     return CaseScores(case.dataset, case.name, tuple(OrganScore(**organ) for organ in outcome.result["organs"]))
 
 
-def _write_lists(scores: dict[Path, CaseScores], order: Order, name: str) -> list[Path]:
-    """Write one list into each dataset folder, with the cases of that folder alone (two may have the same name)."""
+def _write_lists(scores: dict[Path, CaseScores], order: Order, name: str, named: set[Path]) -> list[Path]:
+    """Write one list into each dataset folder, with the cases of that folder alone (two may have the same name).
+
+    Only into folders that were named themselves: a few cases of a dataset must not replace the list of all.
+    """
     written: list[Path] = []
-    for folder in dict.fromkeys(case.parent for case in scores):
+    for folder in dict.fromkeys(case.parent for case in scores if case.parent in named):
         own = [found for case, found in scores.items() if case.parent == folder]
         written.extend(write_priority(folder, name, prioritize(own, order)))
     return written

@@ -91,7 +91,8 @@ def _read_reference(request: RunRequest) -> LabelVolume | None:
     if request.reference is None:
         return None
     reference = read_label_volume(request.reference, load_table(request.table))
-    require_same_grid(reference, read_volume(request.segment.source, series=request.segment.series))
+    ct = read_volume(request.segment.source, series=request.segment.series)
+    require_same_grid(reference.reoriented(ct.orientation), ct)
     return reference
 
 
