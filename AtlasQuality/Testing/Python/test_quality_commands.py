@@ -122,8 +122,17 @@ def test_unknown_rules_and_orders_are_refused_before_anything_is_done(tmp_path: 
     with pytest.raises(DatasetError, match="no case found"):
         run("priority", tmp_path)
     with pytest.raises(DatasetError, match=r"'\.\./x'"):
-        run("priority", case.folder, "--name", "../x")
+        run("priority", case.folder.parent, "--name", "../x")
     assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_a_few_cases_do_not_replace_the_list_of_their_dataset(tmp_path: Path) -> None:
+    case = finished(tmp_path / "set/case")
+    run("priority", case.folder.parent)
+    before = (case.folder.parent / "priority.csv").read_bytes()
+    other = finished(tmp_path / "set/other")
+    run("priority", other.folder)
+    assert (case.folder.parent / "priority.csv").read_bytes() == before
 
 
 def test_an_order_without_its_numbers_writes_no_list(tmp_path: Path) -> None:
