@@ -19,7 +19,7 @@ from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
 from AtlasSegmentLib.classes import class_of
 from AtlasSegmentLib.dataset_annotations import OVERLAP_CLASSES, TARGET_CLASSES, annotated_classes, dataset_key
 from AtlasSegmentLib.errors import AtlasError, DatasetError
-from AtlasSegmentLib.files import read_json
+from AtlasSegmentLib.files import read_json, remove_stale_temporaries
 from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
 from AtlasSegmentLib.outdated import remove_outdated
 from AtlasSegmentLib.run_record import Step
@@ -108,6 +108,7 @@ def attention_case(
     wanted = [(kind, organ) for organ in organs for kind in options.kinds()]
     remove_outdated(case.average, attention_folder(case).run_record, KINDS, wanted)
     step.begin()
+    remove_stale_temporaries(case.average.folder)  # the maps lie beside the folder of the record
     occupied = _occupied(case, grid)
     results = {}
     for number, organ in enumerate(organs):

@@ -32,9 +32,9 @@ from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
 from AtlasSegmentLib.labels import load_table, table_names
 from AtlasSegmentLib.volume_io import read_label_volume
 
-CasesArgument = Annotated[list[Path], typer.Argument(help="Case folders, or dataset folders for all their cases.")]
+CasesArgument = Annotated[list[Path], typer.Argument(readable=False, help="Case folders, or dataset folders for all their cases.")]
 ModelsOption = Annotated[list[str] | None, typer.Option("--model", help="Name of a model to use; all that predicted the case by default.")]
-CalibrationOption = Annotated[Path | None, typer.Option(help="Calibration curve made by atlas evaluate --calibration.")]
+CalibrationOption = Annotated[Path | None, typer.Option(readable=False, help="Calibration curve made by atlas evaluate --calibration.")]
 TableOption = Annotated[str, typer.Option(help=f"Label table of the reference: {', '.join(table_names())}.")]
 
 
@@ -176,10 +176,10 @@ def _print_priority(ranked: list[CasePriority], order: Order, agreement: dict[st
 
 
 def evaluate_command(
-    case: Annotated[Path, typer.Argument(help="Case folder.")],
-    reference: Annotated[Path, typer.Option(help="Reference label map on the CT's grid.")],
+    case: Annotated[Path, typer.Argument(readable=False, help="Case folder.")],
+    reference: Annotated[Path, typer.Option(readable=False, help="Reference label map on the CT's grid.")],
     table: TableOption = "abdomenatlas",
-    calibration: Annotated[Path | None, typer.Option(help="Also fit a calibration curve and write it here.")] = None,
+    calibration: Annotated[Path | None, typer.Option(readable=False, help="Also fit a calibration curve and write it here.")] = None,
     as_json: console.JsonOption = False,
 ) -> None:
     """Compare a case with a reference: Dice per organ and model, and how well attention finds the errors.

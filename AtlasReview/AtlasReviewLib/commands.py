@@ -36,8 +36,8 @@ from AtlasSegmentLib.volume_io import read_volume
 
 VersionOption = Annotated[str, typer.Option("--release", help=f"Layout of the AbdomenAtlas release: {' or '.join(VERSIONS)}.")]
 DatasetOption = Annotated[str | None, typer.Option("--dataset-id", help='Dataset that original labels are of, such as "04" (LiTS).')]
-OutOption = Annotated[Path, typer.Option(help="Folder for cases/, assembled/ and the report.")]
-ReferenceOption = Annotated[Path | None, typer.Option(help="Reference label map on the CT's grid: report the agreement.")]
+OutOption = Annotated[Path, typer.Option(readable=False, help="Folder for cases/, assembled/ and the report.")]
+ReferenceOption = Annotated[Path | None, typer.Option(readable=False, help="Reference label map on the CT's grid: report the agreement.")]
 TableOption = Annotated[str, typer.Option(help=f"Label table of the reference: {', '.join(table_names())}.")]
 PREDICTION = "prediction"
 REPORT = "report.html"
@@ -52,9 +52,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def revise_command(
-    case: Annotated[Path, typer.Argument(help="Case folder.")],
+    case: Annotated[Path, typer.Argument(readable=False, help="Case folder.")],
     organ: Annotated[str, typer.Argument(help="Organ, such as liver.")],
-    mask: Annotated[Path | None, typer.Option(help="Corrected mask (0/1) on the grid of the case, any format.")] = None,
+    mask: Annotated[Path | None, typer.Option(readable=False, help="Corrected mask (0/1) on the grid of the case, any format.")] = None,
     reader: Annotated[str, typer.Option(help="Who made it.")] = "",
     comment: Annotated[str, typer.Option(help="A note for the log.")] = "",
     roll_back: Annotated[str | None, typer.Option(help=f'Id of a revision to make current again, or "{PREDICTION}".')] = None,
@@ -92,8 +92,8 @@ def _print_history(case: CaseFolder, organ: str, as_json: bool) -> None:
 
 
 def assemble_command(
-    path: Annotated[list[Path], typer.Argument(help="Case folders, or dataset folders for all their cases.")],
-    out: Annotated[Path, typer.Option(help="Folder of the assembled dataset, outside the sources.")],
+    path: Annotated[list[Path], typer.Argument(readable=False, help="Case folders, or dataset folders for all their cases.")],
+    out: Annotated[Path, typer.Option(readable=False, help="Folder of the assembled dataset, outside the sources.")],
     release: VersionOption = VERSIONS[-1],
     dataset_id: DatasetOption = None,
     jobs: console.JobsOption = 1,
@@ -123,7 +123,7 @@ def _name(case: CaseFolder) -> str:
 
 
 def run_command(
-    ct: Annotated[list[Path], typer.Argument(help="CTs: files in any format, or DICOM folders.")],
+    ct: Annotated[list[Path], typer.Argument(readable=False, help="CTs: files in any format, or DICOM folders.")],
     out: OutOption,
     model: ModelOption = [],  # noqa: B006 - typer reads the default, nobody changes it
     case: CaseOption = None,
@@ -190,7 +190,7 @@ def _print_runs(outcomes: list[CaseOutcome]) -> None:
 
 
 def demo_command(
-    ct: Annotated[Path | None, typer.Option(help="A CT in any format.")] = None,
+    ct: Annotated[Path | None, typer.Option(readable=False, help="A CT in any format.")] = None,
     model: ModelOption = [],  # noqa: B006 - typer reads the default, nobody changes it
     roi: RoiOption = None,
     out: OutOption = Path("atlas-demo"),

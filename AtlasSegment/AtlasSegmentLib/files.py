@@ -10,7 +10,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from AtlasSegmentLib.errors import InputError, StorageError
 
 _STALE_SECONDS = 86400
+_TEMPORARIES = ".atlas-*.tmp"
 _TEMPORARY = re.compile(r"^\.atlas-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}(\.\w+)*\.tmp$")
 
 
@@ -34,7 +35,7 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; move it there when the block ends well, remove it otherwise.
 
     The file is flushed to the disk before it gets its final name, so a reader sees the old content, the new content or
-    nothing, never a part. The folder is made when it is missing.
+    nothing, never a part. The folder is made when it is missing, and cleared of what killed writers left in it.
 
     Args:
         path: The final name.
@@ -46,6 +47,7 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
     path = Path(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path.parent.glob(_TEMPORARIES))
         temporary = path.parent / f".atlas-{_host()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}.tmp"
     try:
         with storage_errors(path):
@@ -154,8 +156,12 @@ def remove_stale_temporaries(folder: Path) -> int:
 
     A file is stale when its writer ran on this machine and is gone, or when it is older than a day.
     """
+    return _remove_stale(Path(folder).rglob(_TEMPORARIES))
+
+
+def _remove_stale(paths: Iterable[Path]) -> int:
     removed = 0
-    for path in Path(folder).rglob(".atlas-*.tmp"):
+    for path in paths:
         match = _TEMPORARY.match(path.name)
         with suppress(OSError):
             if match and (_is_dead(match) or time.time() - path.stat().st_mtime > _STALE_SECONDS):

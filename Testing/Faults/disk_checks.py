@@ -16,6 +16,7 @@ import numpy as np
 
 _TIMES = ("started", "finished")
 _WHEN = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?( ?UTC|Z|\+00:00)?")
+_RUN_TIMES = re.compile(rb"(<td>[-0-9T:.+]+</td>){2}<td class=\"n\">[0-9.]+</td>")  # started, finished, seconds
 _LOG_COLUMNS = 8
 _SCORE_COLUMNS = 11
 
@@ -82,7 +83,7 @@ def _content(path: Path) -> bytes:
             return json.dumps(_without_times(json.loads(data))).encode()
     except (OSError, EOFError, ValueError, zlib.error):  # damaged: it differs from any whole file
         return data
-    return _WHEN.sub(b"", data) if path.suffix == ".html" else data
+    return _WHEN.sub(b"", _RUN_TIMES.sub(b"", data)) if path.suffix == ".html" else data
 
 
 def _without_times(value: Any) -> Any:
