@@ -99,16 +99,26 @@ def _run_on_workers(
     progress: ProgressCallback,
 ) -> list[CaseOutcome]:
     with _client(min(jobs, len(items)), scheduler) as client:
-        from distributed import as_completed
+        from distributed import KilledWorker, as_completed
 
         futures = [client.submit(_guarded, item, step, name_of(item), pure=False) for item in items]
         numbers = {future.key: number for number, future in enumerate(futures)}
         outcomes: dict[int, CaseOutcome] = {}
-        progress(0.0, f"{len(items)} to do")
-        for future in as_completed(futures):
-            number = numbers[future.key]
+
+        def finish(number: int, future: Any) -> None:
             outcomes[number] = _outcome_of(future, name_of(items[number]))
             progress(len(outcomes) / len(items), f"{outcomes[number].name}: {outcomes[number].state}")
+
+        progress(0.0, f"{len(items)} to do")
+        suspects = []
+        for future in as_completed(futures):
+            if isinstance(future.exception(), KilledWorker):
+                suspects.append(numbers[future.key])
+            else:
+                finish(numbers[future.key], future)
+        # A dying worker also fails the cases that waited on it. Each runs again, alone: then only the one that kills fails.
+        for number in suspects:
+            finish(number, client.submit(_guarded, items[number], step, name_of(items[number]), pure=False))
     return [outcomes[number] for number in range(len(items))]
 
 
@@ -131,15 +141,17 @@ def _client(jobs: int, scheduler: str | None) -> Iterator[Any]:
         raise InputError(message, 'Run: pip install "slicer-atlas-annotator[cluster]", or use --jobs 1.') from error
     if scheduler is not None:
         try:
-            with Client(scheduler, timeout="20s") as client:
-                yield client
+            client = Client(scheduler, timeout="20s")
         except (OSError, TimeoutError, ValueError) as error:
             message = f"{scheduler}: no Dask scheduler answers there ({error})."
             raise InputError(message, "Start one with: dask scheduler, and give its tcp:// address.") from error
+        with client:
+            yield client
         return
     quiet = {"distributed.worker.daemon": False, "distributed.admin.log-format": "%(message)s"}
+    once = {"distributed.scheduler.allowed-failures": 0}  # what a killed worker held is tried again by _run_on_workers
     with (
-        dask.config.set(quiet),
+        dask.config.set({**quiet, **once}),
         LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR) as cluster,
         Client(cluster) as client,
     ):

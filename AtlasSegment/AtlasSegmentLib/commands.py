@@ -21,12 +21,15 @@ from AtlasSegmentLib.segment_case import SegmentOptions
 from AtlasSegmentLib.segment_request import SegmentRequest, segment
 from AtlasSegmentLib.volume_io import read_volume, strip_suffix
 
+# readable=False here and below: what cannot be read is said by our own readers, in one line and with the next step.
 ModelOption = Annotated[
-    list[Path], typer.Option("--model", help="Model folder (with model.json); give it several times for several models.")
+    list[Path], typer.Option("--model", readable=False, help="Model folder (with model.json); give it several times for several models.")
 ]
 RoiOption = Annotated[str | None, typer.Option("--roi", help='Slicer markups ROI file (.mrk.json), or "whole" for the whole image.')]
 SeriesOption = Annotated[str | None, typer.Option(help="SeriesInstanceUID (or its end) when a DICOM folder holds several.")]
-OriginalOption = Annotated[Path | None, typer.Option(help="Labels that came with the dataset, in its own values, on the CT's grid.")]
+OriginalOption = Annotated[
+    Path | None, typer.Option(readable=False, help="Labels that came with the dataset, in its own values, on the CT's grid.")
+]
 AllOrgansOption = Annotated[bool, typer.Option("--all-organs", help="Attention for every organ, not only AbdomenAtlas' nine targets.")]
 CaseOption = Annotated[str | None, typer.Option("--case", help="Name of the case; by default that of the CT file.")]
 NoPostprocessOption = Annotated[bool, typer.Option("--no-postprocess", help="Keep the masks as the models give them.")]
@@ -46,7 +49,7 @@ def read_region(text: str | None) -> Roi | Region | None:
 
 def case_name_of(source: Path, wanted: str | None) -> str:
     """Return the name of a new case: as wanted, else that of the CT's file or DICOM folder."""
-    return wanted or strip_suffix(source.resolve().name)
+    return wanted or strip_suffix(source.absolute().name)  # of the link, where it is one: stores name their files by hash
 
 
 def is_case(path: Path) -> bool:
@@ -59,13 +62,17 @@ def is_case(path: Path) -> bool:
 
 
 def segment_command(
-    ct: Annotated[list[Path] | None, typer.Argument(help="CTs (files or DICOM folders), case folders, or dataset folders.")] = None,
+    ct: Annotated[
+        list[Path] | None, typer.Argument(readable=False, help="CTs (files or DICOM folders), case folders, or dataset folders.")
+    ] = None,
     model: ModelOption = [],  # noqa: B006 - typer reads the default, nobody changes it
-    out: Annotated[Path | None, typer.Option(help="Dataset folder for new cases.")] = None,
+    out: Annotated[Path | None, typer.Option(readable=False, help="Dataset folder for new cases.")] = None,
     case: CaseOption = None,
     roi: RoiOption = None,
-    datalist: Annotated[Path | None, typer.Option("--list", help="Dataset list: one image a line, relative to --data-root.")] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Folder that the list's paths start from.")] = None,
+    datalist: Annotated[
+        Path | None, typer.Option("--list", readable=False, help="Dataset list: one image a line, relative to --data-root.")
+    ] = None,
+    data_root: Annotated[Path | None, typer.Option(readable=False, help="Folder that the list's paths start from.")] = None,
     original: OriginalOption = None,
     series: SeriesOption = None,
     all_organs: AllOrgansOption = False,
@@ -113,6 +120,10 @@ def _targets(paths: list[Path], out: Path | None, name: str | None) -> list[Targ
         message = f"--case {name!r} names one case, and {len(paths)} images are given."
         raise InputError(message, "Give one CT at a time with --case.")
     if out is None:
+        image = next((path for path in paths if path.is_file()), None)
+        if image is not None:
+            message = f"{image}: is an image, and no folder for its case is given."
+            raise InputError(message, "Add --out DATASET_FOLDER; the case goes to <out>/<case>.")
         return [(case, case.ct, None) for case in find_cases(paths)]
     targets: list[Target] = [(new_case(out, case_name_of(path, name)), path, None) for path in paths]
     if len({case.folder for case, _, _ in targets}) < len(targets):
@@ -129,7 +140,7 @@ def _listed(datalist: Path, data_root: Path | None, out: Path | None) -> list[Ta
 
 
 def info_command(
-    path: Annotated[list[Path], typer.Argument(help="Case folders, dataset folders, model folders or images.")],
+    path: Annotated[list[Path], typer.Argument(readable=False, help="Case folders, dataset folders, model folders or images.")],
     jobs: console.JobsOption = 1,
     as_json: console.JsonOption = False,
 ) -> None:

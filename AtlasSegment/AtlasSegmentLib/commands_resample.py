@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -19,13 +20,13 @@ from AtlasSegmentLib.volume_io import label_values, read_label_volume, read_volu
 
 
 def resample_command(
-    image: Annotated[Path, typer.Argument(help="Image or label map to resample.")],
-    output: Annotated[Path, typer.Argument(help="File to write; must not exist.")],
-    like: Annotated[Path | None, typer.Option(help="Image whose grid to take.")] = None,
+    image: Annotated[Path, typer.Argument(readable=False, help="Image or label map to resample.")],
+    output: Annotated[Path, typer.Argument(readable=False, help="File to write; must not exist.")],
+    like: Annotated[Path | None, typer.Option(readable=False, help="Image whose grid to take.")] = None,
     shape: Annotated[str | None, typer.Option(help='Number of voxels, such as "144x144x144".')] = None,
     spacing: Annotated[str | None, typer.Option(help='Voxel size in mm, such as "1.5x1.5x3".')] = None,
     orientation: Annotated[str | None, typer.Option(help='Orientation, such as "RAS"; by default that of the image.')] = None,
-    roi: Annotated[Path | None, typer.Option(help="Slicer markups ROI: only this box.")] = None,
+    roi: Annotated[Path | None, typer.Option(readable=False, help="Slicer markups ROI: only this box.")] = None,
     labels: Annotated[bool, typer.Option("--labels", help="It is a label map: interpolate label by label.")] = False,
     as_json: console.JsonOption = False,
 ) -> None:
@@ -36,6 +37,9 @@ def resample_command(
     if output.exists():
         message = f"{output}: is there already."
         raise InputError(message, "Choose another name; nothing is overwritten.")
+    if like is not None and (shape or spacing or orientation or roi):
+        message = f"--like {like} gives the whole grid, and --shape, --spacing, --orientation or --roi another one."
+        raise InputError(message, "Give --like alone, or leave it out.")
     volume = read_volume(image)
     if like is not None:
         given = read_volume(like)
@@ -68,9 +72,10 @@ def _numbers(text: str | None, what: str) -> list[float] | None:
         numbers = [float(part) for part in text.replace(",", "x").split("x")]
     except ValueError:
         numbers = []
-    if len(numbers) != 3 or min(numbers) <= 0:
-        message = f"--{what} {text!r} is not three positive numbers."
-        raise InputError(message, 'Write them like "1.5x1.5x3".')
+    whole = what == "shape"
+    if len(numbers) != 3 or not all(0 < n < math.inf and (n.is_integer() or not whole) for n in numbers):
+        message = f"--{what} {text!r} is not three positive {'whole ' if whole else ''}numbers."
+        raise InputError(message, f'Write them like "{"144x144x144" if whole else "1.5x1.5x3"}".')
     return numbers
 
 

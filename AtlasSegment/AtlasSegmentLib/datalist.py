@@ -37,7 +37,7 @@ def read_datalist(path: Path, data_root: Path) -> list[ListedCase]:
         DatasetError: A line is absolute, climbs out with "..", or leads outside through a link.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path}: cannot be read as a dataset list ({error})."
         raise InputError(message, "Give a UTF-8 text file with one image path a line.") from error

@@ -62,7 +62,8 @@ def _open_session(path: Path, threads: int) -> tuple[Any, str]:
     except ImportError as error:
         message = f"{path}: ONNX Runtime is not installed."
         raise ModelError(message, 'Run: pip install "slicer-atlas-annotator[onnx]" (or onnxruntime-gpu for an NVIDIA GPU).') from error
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf
+    from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as OperatorMissing
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -72,7 +73,7 @@ def _open_session(path: Path, threads: int) -> tuple[Any, str]:
     wanted = [name for name in _ACCELERATORS if name in available] + ["CPUExecutionProvider"]
     try:
         session = onnxruntime.InferenceSession(path, options, providers=wanted)
-    except (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented, RuntimeError) as error:
+    except (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, OperatorMissing, RuntimeError) as error:
         message = f"{path}: is not a network ONNX Runtime can load ({_first_line(error)})."
         raise ModelError(message, "Copy the model again, or export it for a current ONNX Runtime.") from error
     if len(session.get_inputs()) != 1 or len(session.get_outputs()) != 1:

@@ -29,7 +29,7 @@ def postprocess_sparse(raw: SparseSource, grid: Grid, class_value: int) -> Spars
     """
     rule = rule_of(class_value)
     own = raw(class_value)
-    if own is None or is_empty(own.box):
+    if own is None or (is_empty(own.box) and rule.kind is not RuleKind.LUNGS):  # a lung may come from the mask of the other
         return SparseVolume(grid, EMPTY_BOX, np.zeros((0, 0, 0), np.bool_))
     found: dict[int, SparseVolume | None] = {class_value: own, **{value: raw(value) for value in rule.needs}}
     box = _frame(grid, [mask.box for mask in found.values() if mask is not None], rule.kind)

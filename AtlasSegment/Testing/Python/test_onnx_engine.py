@@ -1,0 +1,107 @@
+"""ONNX Runtime as it really runs; every network that cannot be what model.json says is refused with its file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from atlas_phantoms import make_model, network, softmax_network
+from AtlasSegmentLib.errors import ModelError
+from AtlasSegmentLib.model import load_model
+from AtlasSegmentLib.onnx_engine import OnnxModel
+
+PATCH = np.zeros((7, 6, 5), np.float32)
+GOOD = softmax_network()
+
+
+def one_node(operator: str, out: tuple[int | str, ...] = (1, 4, "x", "y", "z"), kind: int = TensorProto.FLOAT, **attributes: int) -> bytes:
+    """Return a network of one operator."""
+    graph = helper.make_graph(
+        [helper.make_node(operator, ["image"], ["logits"], **attributes)],
+        "one",
+        [helper.make_tensor_value_info("image", kind, (1, 1, "x", "y", "z"))],
+        [helper.make_tensor_value_info("logits", kind, out)],
+    )
+    return bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString())
+
+
+def test_a_network_gives_one_logit_for_each_class_and_voxel(tmp_path: Path) -> None:
+    logits = load_model(make_model(tmp_path, "m", network([1, 2, 3, 4], [0, 0, 0, 5], blur=False))).predict(PATCH + 10)
+    assert logits.dtype == np.float32
+    assert logits.shape == (4, 7, 6, 5)
+    np.testing.assert_allclose(logits[:, 3, 3, 3], [10, 20, 30, 45])
+
+
+def test_axes_reach_the_network_in_their_order(tmp_path: Path) -> None:
+    patch = np.random.default_rng(0).normal(0, 1, (7, 6, 5)).astype(np.float32)
+    model = load_model(make_model(tmp_path, "m", network([1, 1, 1, 1], [0, 0, 0, 0], blur=False)))
+    np.testing.assert_array_equal(model.predict(patch)[0], patch)
+    np.testing.assert_array_equal(model.predict(np.asfortranarray(patch)[::-1])[0], patch[::-1])
+
+
+def test_the_engine_is_what_the_session_says(tmp_path: Path) -> None:
+    folder = make_model(tmp_path, "m")
+    model = load_model(folder)
+    assert isinstance(model, OnnxModel)
+    assert model.engine == f"onnxruntime {onnxruntime.__version__} {model._session.get_providers()[0]}"
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2])
+def test_the_number_of_threads_does_not_change_the_result(tmp_path: Path, threads: int) -> None:
+    patch = np.random.default_rng(0).normal(0, 300, (7, 6, 5)).astype(np.float32)
+    folder = make_model(tmp_path, "m")
+    np.testing.assert_allclose(load_model(folder, threads).predict(patch), load_model(folder, 1).predict(patch), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        GOOD[:1],
+        GOOD[:50],
+        GOOD[: len(GOOD) // 2],
+        GOOD[:-1],
+        b"not a network" * 30,
+        one_node("NoSuchOperator"),
+        softmax_network(inputs=2),
+    ],
+    ids=["empty", "1 byte", "50 bytes", "half", "all but one byte", "rubbish", "unknown operator", "two inputs"],
+)
+def test_what_cannot_be_loaded_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(ModelError, match=r"model\.onnx: ") as caught:
+        load_model(make_model(tmp_path, "m", content))
+    assert "\n" not in str(caught.value)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        softmax_network((20.0, 150.0)),
+        softmax_network((20.0, 150.0, 300.0, 450.0, 600.0)),
+        softmax_network(size=(8, 8, 8)),
+        network([np.nan] * 4, [0] * 4),
+        network([0] * 4, [np.inf, 0, 0, 0]),
+        one_node("ReduceSum", (), keepdims=0),
+        one_node("Identity", kind=TensorProto.DOUBLE),
+        one_node("Identity", kind=TensorProto.FLOAT16),
+    ],
+    ids=["too few channels", "too many channels", "another size", "NaN weights", "infinite bias", "scalar output", "double", "half"],
+)
+def test_what_does_not_give_the_promised_logits_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(ModelError, match=r"model\.onnx: the network ") as caught:
+        load_model(make_model(tmp_path, "m", content)).predict(PATCH)
+    assert "\n" not in str(caught.value)
+    assert caught.value.remedy
+
+
+def test_a_machine_without_onnx_runtime_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model(tmp_path, "m")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ModelError, match=r"ONNX Runtime is not installed.*pip install"):
+        load_model(folder)
