@@ -196,3 +196,10 @@ def test_the_source_is_not_changed() -> None:
     resample(Volume(array, np.eye(4)), Grid((3, 9, 4), np.diag([2, 0.5, 1, 1.0])), fill=-1)
     resample(Volume(array, np.eye(4)), Grid((6, 5, 4), np.eye(4))).array[:] = 0
     np.testing.assert_array_equal(array, before)
+
+
+def test_halfway_between_two_labels_the_lower_value_wins() -> None:
+    between = np.eye(4)
+    between[0, 3] = 0.5
+    labels = np.array([0, 5, 2], np.uint8).reshape(3, 1, 1)
+    assert resample_labels(LabelVolume(labels, np.eye(4)), Grid((2, 1, 1), between)).array.ravel().tolist() == [0, 2]
