@@ -138,11 +138,16 @@ def write_priority(folder: Path, name: str, cases: Sequence[CasePriority]) -> tu
     safe_name(name, "name of the priority list")
     plain = _csv([[c.case, *(o.organ for o in c.organs)] for c in cases])
     names = [field.name for field in fields(OrganScore)]
-    rows = [[i + 1, j + 1, *(getattr(o, n) for n in names)] for i, c in enumerate(cases) for j, o in enumerate(c.organs)]
+    rows = [[i + 1, j + 1, *(_no_formula(getattr(o, n)) for n in names)] for i, c in enumerate(cases) for j, o in enumerate(c.organs)]
     paths = (folder / f"{name}.csv", folder / f"{name}_scores.csv")
     write_text(paths[0], plain)
     write_text(paths[1], _csv([["case_rank", "organ_rank", *names], *rows]))
     return paths
+
+
+def _no_formula(cell: object) -> object:
+    """Put an apostrophe before a name that a spreadsheet would run; AbdomenAtlas' own list keeps names as they are."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell
 
 
 def _csv(rows: Sequence[Sequence[object]]) -> str:

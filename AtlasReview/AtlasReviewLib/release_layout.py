@@ -12,7 +12,7 @@ from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import AtlasError, DatasetError, InputError
 from AtlasSegmentLib.files import read_json
 from AtlasSegmentLib.labels import load_table
-from AtlasSegmentLib.names import require_inside, safe_name
+from AtlasSegmentLib.names import require_inside, require_links_inside, safe_name
 
 FORMAT = "atlas-assembled/1"
 VERSIONS = ("1.0", "1.1")
@@ -115,9 +115,10 @@ def release_folder(case: CaseFolder, out_root: Path, name: str | None = None) ->
     root = Path(out_root).resolve()
     target = require_inside(root / safe_name(name or case.name, "case name"), root).resolve()
     source = case.folder.resolve()
-    if root == source.parent or target.is_relative_to(source) or source.is_relative_to(target):
+    if root.is_relative_to(source.parent) or target.is_relative_to(source) or source.is_relative_to(target):
         message = f"{out_root}: the assembled case would lie among its own sources ({source})."
         raise DatasetError(message, "Choose an output folder outside of the dataset.")
+    require_links_inside(target, root)
     folder = ReleaseFolder(target)
     _require_ours(folder)
     return folder

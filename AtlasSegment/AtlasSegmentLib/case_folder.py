@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from AtlasSegmentLib.errors import DatasetError
-from AtlasSegmentLib.names import require_inside, safe_name
+from AtlasSegmentLib.names import require_inside, require_links_inside, safe_name
 
 REVISED = "_revised"
 _ENDING = ".nii.gz"
@@ -107,9 +107,10 @@ def open_case(path: Path) -> CaseFolder:
     """Return the case folder at `path`.
 
     Raises:
-        DatasetError: There is no folder, or neither a CT nor predictions are in it.
+        DatasetError: There is no folder, neither a CT nor predictions are in it, or a folder in it is a link that leads
+            outside the dataset.
     """
-    case = CaseFolder(Path(path).resolve())
+    case = _closed(CaseFolder(Path(path).resolve()))
     if not case.ct.is_file() and not (case.folder / "backbones").is_dir():
         message = f"{path}: is not a case folder (it has neither ct.nii.gz nor backbones/)."
         raise DatasetError(message, "Make one with: atlas segment CT --out DATASET_FOLDER --model MODEL.")
@@ -120,10 +121,16 @@ def new_case(dataset_folder: Path, name: str) -> CaseFolder:
     """Return the place of a case in a dataset folder; nothing is made on the disk.
 
     Raises:
-        DatasetError: The name is unsafe or leads outside the dataset folder.
+        DatasetError: The name is unsafe, or it or a folder in it leads outside the dataset folder.
     """
     folder = Path(dataset_folder).resolve()
-    return CaseFolder(require_inside(folder / safe_name(name, "case name"), folder))
+    return _closed(CaseFolder(require_inside(folder / safe_name(name, "case name"), folder)))
+
+
+def _closed(case: CaseFolder) -> CaseFolder:
+    """Return the case when no link in it would make us write outside its dataset folder. Raises DatasetError."""
+    require_links_inside(case.folder, case.folder.parent)
+    return case
 
 
 def find_cases(paths: list[Path]) -> list[CaseFolder]:
@@ -149,7 +156,7 @@ def _cases_at(path: Path) -> list[CaseFolder]:
         message = f"{path}: there is no such folder."
         raise DatasetError(message, "Check the path.")
     if _is_case(path):
-        return [CaseFolder(path.resolve())]
+        return [open_case(path)]
     try:
         children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
     except OSError as error:

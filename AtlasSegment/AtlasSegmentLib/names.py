@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from AtlasSegmentLib.errors import DatasetError
 
+_CASE_DEPTH = 4  # <case>/average/revisions/<organ>
 _MAX_BYTES = 200  # the usual limit of a file system is 255, and endings such as "_revised.nii.gz" are added
 
 
@@ -51,3 +54,28 @@ def require_inside(path: Path, root: Path) -> Path:
         message = f"{path} leads outside its dataset folder {root} (to {path.resolve()})."
         raise DatasetError(message, "Move the data into the dataset folder, or name that other folder directly.")
     return path
+
+
+def require_links_inside(folder: Path, root: Path) -> None:
+    """Check that every folder below `folder` that is a link stays inside `root`, so that nothing is written elsewhere.
+
+    Links to files are fine: they are read, and replaced rather than written through.
+
+    Raises:
+        DatasetError: One leads outside.
+    """
+    for path in _linked_folders(folder, _CASE_DEPTH):
+        require_inside(path, root)
+
+
+def _linked_folders(folder: Path, depth: int) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as found:
+            entries = [(Path(entry.path), entry.is_symlink()) for entry in found if entry.is_symlink() or entry.is_dir()]
+    except OSError:  # not there yet, or closed to us: whoever reads or writes it says so
+        return
+    for path, is_link in entries:
+        if is_link and path.is_dir():
+            yield path
+        elif not is_link and depth > 1:
+            yield from _linked_folders(path, depth - 1)
