@@ -21,7 +21,7 @@ from AtlasSegmentLib.dataset_annotations import OVERLAP_CLASSES, TARGET_CLASSES,
 from AtlasSegmentLib.errors import AtlasError, DatasetError
 from AtlasSegmentLib.files import read_json, remove_stale_temporaries
 from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
-from AtlasSegmentLib.outdated import remove_outdated
+from AtlasSegmentLib.outdated import remove_outdated, require_current_average
 from AtlasSegmentLib.run_record import Step
 from AtlasSegmentLib.sparse import SparseVolume, check_maps, from_dense, is_empty, read_sparse, write_sparse
 from AtlasSegmentLib.volume import Array, Grid, require_same_grid
@@ -98,6 +98,7 @@ def attention_case(
     if not case.average.organs():
         message = f"{case.folder}: there is no average yet."
         raise DatasetError(message, "Run: atlas average CASE.")
+    require_current_average(case)
     organs = organs_to_check(case, models, options.all_organs)
     inputs = _inputs(case, models, organs)
     step = Step(attention_folder(case).run_record, "attention", inputs, {**options.parameters(), "models": models})

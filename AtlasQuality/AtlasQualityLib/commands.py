@@ -128,7 +128,8 @@ def priority_command(
     ranked = prioritize(list(scores.values()), chosen)
     files = _write_lists(scores, chosen, name, {one.resolve() for one in path})
     agreement = rank_agreement(list(scores.values())) if compare else {}
-    _print_priority(ranked, chosen, agreement, files, as_json)
+    if ranked or as_json:
+        _print_priority(ranked, chosen, agreement, files, as_json)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
         console.print_error(outcome.error, outcome.remedy)

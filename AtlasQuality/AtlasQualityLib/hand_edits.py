@@ -6,8 +6,8 @@ import logging
 from datetime import datetime, timezone
 
 from AtlasSegmentLib.case_folder import CaseFolder
-from AtlasSegmentLib.files import copy_file, sha256_of
-from AtlasSegmentLib.outdated import recorded_organs
+from AtlasSegmentLib.files import copy_file
+from AtlasSegmentLib.outdated import changed_masks
 
 _log = logging.getLogger(__name__)
 
@@ -19,11 +19,10 @@ def keep_hand_edits(case: CaseFolder) -> list[str]:
     and --roll-back makes it current.
     """
     kept = []
-    for organ, entry in recorded_organs(case.average.run_record).items():
+    for organ in changed_masks(case.average):
         mask = case.average.mask(organ)
-        if mask.is_file() and "sha256" in entry and sha256_of(mask) != entry["sha256"]:
-            time = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-            copy_file(mask, case.average.revisions(organ) / f"{time}_unknown.nii.gz")
-            _log.warning("%s was changed by another program: kept as a revision before it is replaced.", mask)
-            kept.append(organ)
+        time = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+        copy_file(mask, case.average.revisions(organ) / f"{time}_unknown.nii.gz")
+        _log.warning("%s was changed by another program: kept as a revision before it is replaced.", mask)
+        kept.append(organ)
     return kept

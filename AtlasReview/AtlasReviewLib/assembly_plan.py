@@ -20,6 +20,7 @@ from AtlasSegmentLib.dataset_annotations import dataset_key, dataset_keys, merge
 from AtlasSegmentLib.errors import AtlasError, DatasetError
 from AtlasSegmentLib.files import read_json, sha256_of
 from AtlasSegmentLib.labels import load_table
+from AtlasSegmentLib.outdated import changed_masks, require_current_average
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,25 @@ class _Planner:
             "straddle_fraction": STRADDLE_FRACTION,
             "original_includes": self._original_includes(),
         }
+        self._require_as_recorded(organs)
         self._note_base()
         return AssemblyPlan(self.case, organs, self.inputs, parameters, self.revisions, self._left_out(), missing, self.notes)
+
+    def _require_as_recorded(self, organs: list[OrganCandidates]) -> None:
+        """Refuse to credit models with a mask that somebody changed, or with an average of earlier predictions."""
+        if self.base.folder != self.case.average.folder:
+            return
+        require_current_average(self.case)
+        predicted = {name for organ in organs if organ.ranked[0].source.kind == PREDICTED for name in self._case_names(organ.organ)}
+        changed = sorted(predicted & set(changed_masks(self.base)))
+        if changed:
+            message = f"{self.base.mask(changed[0])}: was changed after the models were averaged."
+            again = f"or bring the average back: atlas average {self.case.folder} --force."
+            remedy = f"Save it: atlas revise {self.case.folder} {changed[0]} --mask FILE --reader NAME; {again}"
+            raise DatasetError(message, remedy)
+
+    def _case_names(self, organ: str) -> tuple[str, ...]:
+        return next(found.case_names for found in self.release if found.name == organ)
 
     def _candidates(self, organ: ReleaseOrgan) -> tuple[Candidate, ...]:
         found = [self._original(organ), self._revised(organ), self._predicted(organ)]

@@ -69,6 +69,9 @@ def revise_command(
     if mask is not None and roll_back is not None:
         message = "--mask and --roll-back cannot be done at once."
         raise InputError(message, "Give one of them.")
+    if mask is None and roll_back is None and (reader or comment):
+        message = "There is nothing to save."
+        raise InputError(message, "Add --mask FILE or --roll-back ID, or leave out --reader and --comment to see the history.")
     if (mask is not None or roll_back is not None) and not reader:
         message = "A revision needs the name of its reader."
         raise InputError(message, "Add --reader NAME.")

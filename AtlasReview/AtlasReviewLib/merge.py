@@ -110,7 +110,8 @@ def merge_organs(
 ) -> tuple[Labels, Labels]:
     """Paint all organs into one map, and who drew each voxel into another.
 
-    Organs are painted by ascending `order`, later ones over earlier ones; the order of `organs` does not matter. A voxel
+    Predicted organs are painted first, then revised, then original ones, so that a model never covers what a person drew;
+    among equals by ascending `order`, later ones over earlier ones. The order of `organs` does not matter. A voxel
     of the provenance map holds the source of what the combined map shows there. Where the combined map is background
     because an original or a revision left out what a mask of lower priority had, it holds the number of that original or
     revision (of the last organ in painting order, where several removed something); 0 where nobody drew anything.
@@ -126,9 +127,7 @@ def merge_organs(
     numbers = source_ids(organs)
     combined = np.zeros(shape, dtype=np.uint8, order="F")
     provenance = np.zeros(shape, dtype=np.min_scalar_type(max(numbers.values())), order="F")
-    for organ in sorted(organs, key=lambda item: item.order):
-        if not organ.candidates:
-            continue
+    for organ in sorted((organ for organ in organs if organ.candidates), key=lambda item: (-item.ranked[0].source.rank, item.order)):
         winner, *displaced = organ.ranked
         mask = winner.load()
         number = numbers[winner.source]

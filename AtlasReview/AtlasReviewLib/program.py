@@ -52,6 +52,8 @@ def main() -> None:
     try:
         build()()
     except AtlasError as error:
+        if "--json" in sys.argv:
+            console.print_json({"error": error.message, "remedy": error.remedy})
         console.fail(error)
     except KeyboardInterrupt:
         console.print_error("interrupted; run the same command again to go on.")

@@ -210,7 +210,7 @@ def _found(case: CaseFolder, organ: str, revision_id: str) -> Revision:
             return revision
     known = ", ".join(revision.id for revision in revisions[-5:] if revision.id) or "none"
     message = f"{case.average.revisions(organ)}: there is no revision {revision_id!r} (the newest: {known})."
-    raise InputError(message, "List them with: atlas revise --history.")
+    raise InputError(message, "List them with: atlas revise CASE ORGAN.")
 
 
 def _intended(case: CaseFolder, organ: str) -> str | None:

@@ -8,6 +8,7 @@ from AtlasSegmentLib import geometry, nifti
 from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
 from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.files import read_json
+from AtlasSegmentLib.outdated import changed_masks, models_newer_than_average
 from AtlasSegmentLib.volume import Grid
 
 
@@ -40,6 +41,8 @@ def describe_case(case: CaseFolder) -> dict[str, Any]:
     steps = [
         (not models, "no model has predicted it: atlas segment"),
         (bool(models) and not found["average"], "no average: atlas average"),
+        (bool(models_newer_than_average(case)), "the average is older than its models: atlas average"),
+        (bool(changed_masks(case.average)), "average masks were changed in place: save them with atlas revise"),
         (bool(found["average"]) and not found["attention"] and not attention.run_record.is_file(), "no attention: atlas attention"),
     ]
     found["missing"] = [text for absent, text in steps if absent] + problems

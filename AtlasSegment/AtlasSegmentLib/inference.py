@@ -96,7 +96,7 @@ def require_region(ct: Volume, spec: ModelManifest, roi: Roi | Region | None) ->
         message = f"{ct.source or 'CT'}: model {spec.name} needs a region of interest and none was given."
         raise InputError(message, "Give --roi FILE.mrk.json (a Slicer ROI around the region), or --roi whole.")
     if roi is not None and roi != "whole":
-        regions.roi_box(ct.grid, roi)
+        regions.require_covered(ct.grid, regions.roi_box(ct.grid, roi))
 
 
 def _model_grid(ct: Volume, spec: ModelManifest, box: npt.NDArray[np.float64]) -> Grid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,17 @@ from AtlasSegmentLib.geometry import AFFINE_TOLERANCE_MM
 from AtlasSegmentLib.volume import Volume, require_same_grid
 from AtlasSegmentLib.volume_io import check_ct, label_values, read_volume, suffix_of
 
+_log = logging.getLogger(__name__)
+_AIR_HU = -200.0
+
 
 def read_ct(source: Path, series: str | None = None) -> Volume:
     """Read a CT in any format and check that it can be segmented. Raises InputError."""
     volume = read_volume(source, series=series)
     check_ct(volume)
+    lowest = float(volume.array.min())
+    if lowest > _AIR_HU:
+        _log.warning("%s: its smallest value is %g, so this may be no CT in Hounsfield units (air is -1000).", source, lowest)
     return volume
 
 

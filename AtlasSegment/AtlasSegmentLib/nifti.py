@@ -25,7 +25,7 @@ _DEFLATE_LIMIT = 1100  # deflate cannot shrink data more than 1032 times
 _MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 _NEVER = 1000  # above every level that nibabel gives a fault
 _HEADER_CLASSES: dict[int, Any] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
-_AGAIN = "Copy or export the file again."
+_AGAIN = "Copy or export the file again; if a step of atlas made it, run that step again with --force."
 
 
 def read_nifti(path: Path) -> Volume:

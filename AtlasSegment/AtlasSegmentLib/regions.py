@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,10 @@ from AtlasSegmentLib.volume import Grid, Volume
 if TYPE_CHECKING:
     from AtlasSegmentLib.markups import Roi
 
+_log = logging.getLogger(__name__)
 BODY_HU = -500.0
+_LEAST_VOXELS = 2
+_MOSTLY = 0.8  # of an ROI
 _BODY_STRIDE_MM = 4.0
 _TIE = 1e-3  # of a voxel
 _ON_BORDER = 1e-4  # of a voxel: float32 headers put box faces that far off
@@ -41,6 +45,22 @@ def roi_box(grid: Grid, roi: Roi) -> Matrix:
         message = f"{what} does not overlap {image}: it spans {_span(box)} mm, the image {_span(whole_box(grid))} mm (RAS)."
         raise InputError(message, "Draw the ROI on this CT, in RAS coordinates.")
     return box
+
+
+def require_covered(grid: Grid, box: Matrix) -> None:
+    """Check that a box holds at least two voxels along each axis; warn when much of it lies outside of the image.
+
+    Raises:
+        InputError: It is smaller.
+    """
+    low, high = _index_faces(grid, box)
+    inside = np.minimum(high, np.array(grid.shape) - 0.5) - np.maximum(low, -0.5)
+    if (inside < _LEAST_VOXELS).any():
+        message = f"The ROI covers {' x '.join(f'{n:.1f}' for n in inside)} voxels of {grid.source or 'the image'}: too small to segment."
+        raise InputError(message, "Draw the ROI around the whole region that the model was made for.")
+    share = float(np.prod(inside / (high - low)))
+    if share < _MOSTLY:
+        _log.warning("Only %.0f %% of the ROI lies inside %s: results there are doubtful.", 100 * share, grid.source or "the image")
 
 
 def _span(points: Matrix) -> str:

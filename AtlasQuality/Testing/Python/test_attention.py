@@ -204,6 +204,7 @@ def test_orientation_does_not_change_the_numbers(tmp_path: Path) -> None:
 
 def test_maps_stored_as_float32_give_the_same_attention(tmp_path: Path) -> None:
     plain, floats = make_case(tmp_path / "a", ("liver", "spleen")), make_case(tmp_path / "b", ("liver", "spleen"))
+    floats.average.run_record.unlink(missing_ok=True)  # as AbdomenAtlas itself leaves a folder
     for path in [*floats.folder.glob("backbones/*/*/*.nii.gz"), *floats.folder.glob("average/segmentations/*.nii.gz")]:
         volume = read_nifti(path)
         write_nifti(path, volume.with_array(volume.array.astype(np.float32)))
@@ -211,6 +212,16 @@ def test_maps_stored_as_float32_give_the_same_attention(tmp_path: Path) -> None:
     assert first is not None
     assert second is not None
     assert first["results"] == second["results"]
+
+
+def test_an_average_of_earlier_predictions_is_refused(tmp_path: Path) -> None:
+    case = make_case(tmp_path / "a", ("liver", "spleen"))
+    average_case(case)
+    path = case.backbone(case.models()[0]).map("soft_pred", "liver")
+    volume = read_nifti(path)
+    write_nifti(path, volume.with_array(volume.array // 2))
+    with pytest.raises(DatasetError, match=r"older than the predictions of \w+.*atlas average"):
+        attention_case(case)
 
 
 def test_there_must_be_an_average_first(tmp_path: Path) -> None:

@@ -441,3 +441,15 @@ def killed_after(point, action):
             os._exit(1)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_predicted_mask_that_somebody_changed_is_not_credited_to_the_models(case, tmp_path):
+    path = case.average.mask("liver")
+    write_json(case.average.run_record, {"results": {"organs": {"liver": {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}}})
+    assemble_case(case, tmp_path / "release")
+    volume = read_nifti(path)
+    write_nifti(path, volume.with_array(np.roll(volume.array, 1, axis=0)))
+    with pytest.raises(DatasetError, match=r"liver.nii.gz: was changed.*atlas revise"):
+        assemble_case(case, tmp_path / "release")
+    save_revision(case, "liver", read_nifti(path), "ana")
+    assert assemble_case(case, tmp_path / "release").manifest["organs"]["liver"]["source"] == "revised"

@@ -41,7 +41,8 @@ def naive(found):
     combined, provenance = np.zeros(SHAPE, int), np.zeros(SHAPE, int)
     rank = [ORIGINAL, REVISED, PREDICTED]
     for index in np.ndindex(SHAPE):
-        for organ in sorted(found, key=lambda o: o.order):
+        best_rank = {o.organ: min((rank.index(c.source.kind) for c in o.candidates), default=0) for o in found}
+        for organ in sorted(found, key=lambda o: (-best_rank[o.organ], o.order)):
             ranked = sorted(organ.candidates, key=lambda c: rank.index(c.source.kind))
             if ranked and ranked[0].load()[index]:
                 combined[index], provenance[index] = organ.value, numbers[ranked[0].source]
@@ -98,6 +99,12 @@ def test_a_voxel_that_a_reader_removed_and_another_organ_claims_belongs_to_that_
     combined, provenance = merge_organs([liver, stomach], SHAPE)
     assert combined.ravel()[:4].tolist() == [5, 9, 0, 0]
     assert provenance.ravel()[:4].tolist() == [2, 3, 2, 0]  # 1 is kept for originals
+
+
+def test_a_prediction_never_covers_what_a_person_drew():
+    liver = OrganCandidates("liver", 6, 5, (candidate(PREDICTED, 0b0001), candidate(REVISED, 0b0011)))
+    stomach = OrganCandidates("stomach", 7, 9, (candidate(PREDICTED, 0b0110),))
+    assert merge_organs([liver, stomach], SHAPE)[0].ravel()[:3].tolist() == [5, 5, 9]
 
 
 def test_lesions_paint_over_their_organ_whatever_their_value_in_the_map():

@@ -11,9 +11,10 @@ from scipy import ndimage
 import atlas_phantoms as phantoms
 from AtlasSegmentLib import geometry, regions
 from AtlasSegmentLib.encoding import entropy_bytes, probability_from_bytes, soft_bytes
+from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.inference import predict
 from AtlasSegmentLib.labels import load_table
-from AtlasSegmentLib.markups import read_roi
+from AtlasSegmentLib.markups import Roi, read_roi
 from AtlasSegmentLib.model import load_model
 from AtlasSegmentLib.nifti import read_nifti
 from AtlasSegmentLib.resample import resample, resample_labels
@@ -201,3 +202,13 @@ def test_the_body_box_holds_the_body_and_leaves_out_air():
     dense = geometry.apply_affine(volume.affine, np.argwhere(volume.array > -400))
     assert (dense.min(0) >= box.min(0)).all()
     assert (dense.max(0) <= box.max(0)).all()
+
+
+def test_an_roi_without_two_voxels_is_refused_and_one_mostly_outside_is_told(caplog):
+    volume = phantoms.ct()
+    center = geometry.apply_affine(volume.affine, [15, 15, 10])
+    with pytest.raises(InputError, match="too small to segment"):
+        regions.require_covered(volume.grid, regions.roi_box(volume.grid, Roi(center, np.eye(3), np.full(3, 0.5))))
+    shifted = Roi(center + np.array([60.0, 0, 0]), np.eye(3), np.full(3, 90.0))
+    regions.require_covered(volume.grid, regions.roi_box(volume.grid, shifted))
+    assert "of the ROI lies inside" in caplog.text
