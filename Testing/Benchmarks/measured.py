@@ -1,4 +1,4 @@
-"""Run a Python function in a process of its own and return seconds, peak memory above the imports, and its result."""
+"""Run a Python function in a process of its own and return seconds, peak memory and its result."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -23,11 +24,20 @@ def _child(pipe: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) 
     start = time.perf_counter()
     result = function(*arguments)
     seconds = time.perf_counter() - start
-    pipe.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, result))
+    pipe.send((seconds, _peak_gb(), result))
+
+
+def _peak_gb() -> float:
+    """Return the peak resident memory of this process; ru_maxrss would count the parent's at the time of the fork."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024**2
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 
 def measure(function: Callable[..., Any], *arguments: Any) -> Measurement:
-    """Run `function` in a fresh interpreter; peak memory is the kernel's ru_maxrss."""
+    """Run `function` in a fresh interpreter; peak memory is the kernel's own count."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_child, args=(theirs, function, arguments))
