@@ -322,7 +322,7 @@ FINISHED: dict[str, tuple[Break, str, str]] = {
     "damaged average": (
         damaged("average/segmentations/spleen.nii.gz", ["assemble", CASE, "--out", "release"]),
         "spleen.nii.gz",
-        "Copy or export the file again",
+        "--force",
     ),
 }
 

@@ -30,6 +30,7 @@ from AtlasSegmentLib.commands import AllOrgansOption, NoPostprocessOption
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
 from AtlasSegmentLib.labels import load_table, table_names
+from AtlasSegmentLib.names import safe_name
 from AtlasSegmentLib.volume_io import read_label_volume
 
 CasesArgument = Annotated[list[Path], typer.Argument(readable=False, help="Case folders, or dataset folders for all their cases.")]
@@ -121,6 +122,7 @@ def priority_command(
     if chosen is None:
         message = f"--order {order!r} is not known."
         raise InputError(message, f"Use one of {', '.join(ORDERS)}.")
+    safe_name(name, "name of the priority list")
     cases = find_cases(path)
     with console.progress_bar("priority") as progress:
         outcomes = run_cases(cases, _scores, _case_name, jobs=jobs, progress=progress)
