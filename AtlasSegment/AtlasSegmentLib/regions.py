@@ -131,9 +131,9 @@ def _grid_between(turned: Grid, low: Matrix, high: Matrix, shape: Matrix) -> Gri
 def covered_voxels(ct: Grid, model_grid: Grid) -> tuple[slice, slice, slice]:
     """Return the voxels of the CT whose centers lie inside the box that a model's grid fills."""
     low, high = _index_faces(ct, whole_box(model_grid))
-    first = np.maximum(np.ceil(low - _ON_BORDER), 0).astype(int)
-    last = np.minimum(np.floor(high + _ON_BORDER), np.array(ct.shape) - 1).astype(int)
-    return (slice(first[0], last[0] + 1), slice(first[1], last[1] + 1), slice(first[2], last[2] + 1))
+    first = np.clip(np.ceil(low - _ON_BORDER), 0, ct.shape).astype(int)
+    stop = np.clip(np.floor(high + _ON_BORDER) + 1, first, ct.shape).astype(int)
+    return (slice(int(first[0]), int(stop[0])), slice(int(first[1]), int(stop[1])), slice(int(first[2]), int(stop[2])))
 
 
 def sub_grid(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
