@@ -38,6 +38,7 @@ from Faults.scenarios import COMMANDS, Scenario, scenarios
 
 _PROGRAM = [sys.executable, "-m", "AtlasReviewLib.program"]
 _MARGIN = 0.01
+_TRIES = 5
 _LATE_IMPORTS = ("onnxruntime", "cc3d", "scipy.ndimage", "isal.igzip_threaded", "matplotlib.figure", "matplotlib.backends.backend_agg")
 
 
@@ -47,7 +48,7 @@ class Tally:
 
     command: str
     kills: int = 0
-    alive: int = 0
+    missed: int = 0
     half_done: int = 0
     unreadable: int = 0
     originals: int = 0
@@ -157,20 +158,24 @@ def _copy(start: Path, work: Path) -> Path:
     return work
 
 
-def kill_once(prepared: Prepared, forked: bool, rng: random.Random, tally: Tally) -> None:
-    """Run, kill, check, run again, check."""
+def kill_once(prepared: Prepared, forked: bool, rng: random.Random, tally: Tally) -> bool:
+    """Run, kill, check, run again, check; return whether the command was killed before it ended."""
     scenario = prepared.scenario
     run = _runner(forked)
     work = _copy(prepared.start, prepared.start.parent / "work")
     before = disk_checks.listing(work)
-    moment = rng.uniform(*prepared.moments[forked])
+    first, last = prepared.moments[forked]
+    moment, began = rng.uniform(first, last), time.monotonic()
     code, out = run(scenario.arguments, work, moment)
+    is_killed = code == -signal.SIGKILL
+    if not is_killed:  # the machine is faster now: later moments are too late
+        prepared.moments[forked] = (min(first, moment), min(last, time.monotonic() - began))
     label = f"{scenario.name}, {'fork' if forked else 'program'}, {moment:.3f} s"
-    tally.kills += 1
-    tally.alive += code == -signal.SIGKILL
+    tally.kills += is_killed
+    tally.missed += not is_killed
     found = disk_checks.unreadable(work)
     tally.unreadable += len(found)
-    is_killed, is_touched = code == -signal.SIGKILL, disk_checks.listing(work) != before
+    is_touched = disk_checks.listing(work) != before
     tally.half_done += is_killed and is_touched and (bool(found) or bool(_unfinished(prepared, work)))
     _note(tally, label, "unreadable", found)
     saved = disk_checks.revision_hashes(work)
@@ -185,6 +190,7 @@ def kill_once(prepared: Prepared, forked: bool, rng: random.Random, tally: Tally
     found = [str(path) for path in work.rglob(".atlas-*.tmp")]
     tally.remains += len(found)
     _note(tally, label, "remains", found)
+    return is_killed
 
 
 def _unfinished(prepared: Prepared, work: Path) -> list[str]:
@@ -229,8 +235,9 @@ def kill_all(kills: int, seed: int, root: Path, only: str | None = None, shared:
         tallies.append(tally)
         prepared = [prepare(scenario, root, ways) for scenario in scenarios(name, inputs)[1 if quick else 0 :]]
         for kill in range(count):
-            kill_once(prepared[kill % len(prepared)], ways[kill // len(prepared) % len(ways)], rng, tally)
-        print(f"{name}: {count} kills, {len(tally.problems)} problems", file=sys.stderr, flush=True)
+            one, forked = prepared[kill % len(prepared)], ways[kill // len(prepared) % len(ways)]
+            next((True for _ in range(_TRIES) if kill_once(one, forked, rng, tally)), False)
+        print(f"{name}: {tally.kills} kills, {len(tally.problems)} problems", file=sys.stderr, flush=True)
     return tallies
 
 
@@ -247,14 +254,14 @@ def _real_inputs(folder: Path, shared: Path) -> tiny_inputs.TinyInputs:
 
 def report(tallies: list[Tally]) -> bool:
     """Print the table and every problem; return whether all is well."""
-    columns = ("command", "kills", "alive", "half done", "unreadable", "originals changed", "revisions lost", "reruns failed", "remains")
+    columns = ("command", "kills", "too late", "half done", "unreadable", "originals changed", "revisions lost", "reruns failed", "remains")
     rows = [
-        (t.command, t.kills, t.alive, t.half_done, t.unreadable, t.originals, t.revisions, t.reruns, t.remains)
+        (t.command, t.kills, t.missed, t.half_done, t.unreadable, t.originals, t.revisions, t.reruns, t.remains)
         for t in [*tallies, _sum(tallies)]
     ]
     for row in (columns, *rows):
         print("  ".join(str(cell).rjust(max(len(name), 9)) for cell, name in zip(row, columns, strict=True)))
-    print("alive: killed before it ended; half done: of those, something was written, but not all of it")
+    print("too late: it had ended, and another moment was drawn; half done: something was written, but not all of it")
     problems = [problem for tally in tallies for problem in tally.problems]
     print("\n".join(problems[:50]))
     return not problems
