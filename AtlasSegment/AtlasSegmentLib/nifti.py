@@ -242,8 +242,9 @@ def _scaled(array: Array, header: Any) -> Array:
     if (slope, intercept if np.isfinite(intercept) else 0.0) == (1.0, 0.0):
         return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
     scaled = array.astype(np.float32)
-    scaled *= np.float32(slope)
-    scaled += np.float32(intercept if np.isfinite(intercept) else 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):  # a damaged header; whoever needs finite voxels checks them
+        scaled *= np.float32(slope)
+        scaled += np.float32(intercept if np.isfinite(intercept) else 0.0)
     return scaled
 
 
