@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -15,6 +16,13 @@ HEAVY = (
     "torch", "monai", "onnxruntime", "onnx", "dask", "distributed", "psutil", "matplotlib", "SimpleITK", "pydicom", "sklearn", "pandas",
     "slicer", "vtk", "qt", "ctk",
 )  # fmt: skip
+
+# Slicer's own Python has numpy, scipy, SimpleITK and pydicom, and none of these.
+NOT_IN_SLICER = (*HEAVY, "nibabel", "pydantic", "typer", "rich", "isal", "cc3d", "sqlalchemy")
+COMMAND_LINE = ("commands", "commands_", "console", "program", "report")
+"""Beginnings of modules that only the command line uses; it has packages that Slicer lacks."""
+NEEDS_MODELS = ("model", "onnx_engine", "inference", "intensity", "segment_case", "segment_request", "sliding_window", "tasks", "run_case")
+"""AtlasSegment asks for its packages; what runs a model may need them at its top."""
 
 # A name that is None in sys.modules cannot be imported, as if it were not installed; what a library imports at its top fails.
 # Looking at sys.modules afterwards would not do: nibabel imports pydicom by itself where it is installed.
@@ -33,17 +41,28 @@ sys.exit(failed)
 """
 
 
-def import_all(names: list[str], folders: list[Path]) -> subprocess.CompletedProcess[str]:
-    """Import modules one after another in a fresh Python where no heavy package can be imported."""
+def import_all(names: list[str], folders: list[Path], missing: tuple[str, ...] = HEAVY) -> subprocess.CompletedProcess[str]:
+    """Import modules one after another in a fresh Python where none of the `missing` packages can be imported."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
-    command = [sys.executable, "-W", "error", "-c", PROGRAM, ",".join(HEAVY), ",".join(names)]
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, ",".join(missing), ",".join(names)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+def imported_names(source: str) -> list[str]:
+    """Return the modules that Python source imports anywhere, in order."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append(node.module or "")
+    return found
+
+
 def library_modules(repository: Path, module: str) -> list[str]:
-    """Return the dotted names of a library's modules besides those that belong to Slicer (scene.py, panel_*.py)."""
+    """Return the dotted names of a library's modules besides those that belong to Slicer (scene*.py, panel_*.py)."""
     files = sorted((repository / module / f"{module}Lib").rglob("*.py"))
-    kept = [path for path in files if path.name != "scene.py" and not path.name.startswith("panel_")]
+    kept = [path for path in files if not path.name.startswith(("scene.py", "scene_", "panel_"))]
     dotted = [".".join(path.relative_to(repository / module).with_suffix("").parts) for path in kept]
     return [name.removesuffix(".__init__") for name in dotted]
 
@@ -52,6 +71,27 @@ def library_modules(repository: Path, module: str) -> list[str]:
 def test_every_library_module_imports_without_heavy_packages(repository: Path, module: str) -> None:
     done = import_all(library_modules(repository, module), [repository / name for name in MODULES])
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_the_panels_use_imports_with_what_slicer_ships(repository: Path, module: str) -> None:
+    folders = [repository / name for name in MODULES]
+    names = [name for name in library_modules(repository, module) if not name.rpartition(".")[2].startswith((*COMMAND_LINE, *NEEDS_MODELS))]
+    done = import_all(names, folders, NOT_IN_SLICER)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_scene_files_never_touch_qt_and_only_scene_and_panel_files_touch_slicer(repository: Path, module: str) -> None:
+    for path in sorted((repository / module / f"{module}Lib").glob("*.py")):
+        imported = {name.partition(".")[0] for name in imported_names(path.read_text(encoding="utf-8"))}
+        allowed = {"slicer", "vtk", "qt", "ctk"} if path.name.startswith("panel_") else set()
+        allowed = {"slicer", "vtk"} if path.name.startswith(("scene.py", "scene_")) else allowed
+        assert imported & {"slicer", "vtk", "qt", "ctk"} <= allowed, path
+
+
+def test_an_import_inside_a_function_is_seen() -> None:
+    assert imported_names("def f():\n    import qt\n    from slicer.util import x\n") == ["qt", "slicer.util"]
 
 
 def test_a_heavy_import_at_the_top_of_a_file_is_found(tmp_path: Path) -> None:

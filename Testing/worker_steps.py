@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from AtlasSegmentLib.errors import InputError
-from AtlasSegmentLib.inference import ProgressCallback
+from AtlasSegmentLib.progress import ProgressCallback
 
 
 def name_of(item: str) -> str:

@@ -16,7 +16,7 @@ from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.classes import class_of, paint
 from AtlasSegmentLib.errors import DatasetError, InputError
 from AtlasSegmentLib.files import sha256_of
-from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.outdated import remove_outdated
 from AtlasSegmentLib.postprocess_sparse import postprocess_sparse
 from AtlasSegmentLib.run_record import Step

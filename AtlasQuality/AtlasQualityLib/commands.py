@@ -28,7 +28,7 @@ from AtlasSegmentLib.case_folder import CaseFolder, find_cases, open_case
 from AtlasSegmentLib.cases import CaseOutcome, run_cases
 from AtlasSegmentLib.commands import AllOrgansOption, NoPostprocessOption
 from AtlasSegmentLib.errors import InputError
-from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.labels import load_table, table_names
 from AtlasSegmentLib.names import safe_name
 from AtlasSegmentLib.volume_io import read_label_volume

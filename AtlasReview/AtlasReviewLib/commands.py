@@ -27,7 +27,7 @@ from AtlasSegmentLib.commands import (
     read_region,
 )
 from AtlasSegmentLib.errors import InputError
-from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.labels import table_names
 from AtlasSegmentLib.model_manifest import FILE
 from AtlasSegmentLib.segment_case import SegmentOptions

@@ -15,7 +15,7 @@ from AtlasReviewLib.assembly_plan import original_dataset
 from AtlasReviewLib.release_layout import release_organs
 from AtlasReviewLib.report import write_report
 from AtlasSegmentLib.case_folder import find_cases
-from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.labels import load_table
 from AtlasSegmentLib.model_manifest import read_manifest
 from AtlasSegmentLib.segment_request import SegmentRequest, segment

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from AtlasSegmentLib.errors import AtlasError, InputError
-from AtlasSegmentLib.inference import ProgressCallback, ignore_progress
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 
 _log = logging.getLogger(__name__)
 Item = TypeVar("Item")

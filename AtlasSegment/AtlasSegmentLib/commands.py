@@ -14,7 +14,8 @@ from AtlasSegmentLib.cases import run_cases, threads_for
 from AtlasSegmentLib.commands_resample import resample_command
 from AtlasSegmentLib.datalist import read_datalist
 from AtlasSegmentLib.errors import AtlasError, InputError
-from AtlasSegmentLib.inference import ProgressCallback, Region, ignore_progress
+from AtlasSegmentLib.inference import Region
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.markups import Roi, read_roi
 from AtlasSegmentLib.model_manifest import FILE, read_manifest
 from AtlasSegmentLib.segment_case import SegmentOptions

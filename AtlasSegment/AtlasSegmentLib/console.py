@@ -16,7 +16,7 @@ from rich.table import Table
 
 from AtlasSegmentLib.cases import CaseOutcome
 from AtlasSegmentLib.errors import AtlasError
-from AtlasSegmentLib.inference import ProgressCallback
+from AtlasSegmentLib.progress import ProgressCallback
 
 EXIT_SOME_FAILED = 1
 EXIT_ERROR = 2

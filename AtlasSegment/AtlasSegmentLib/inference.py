@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +14,7 @@ from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.intensity import normalized
 from AtlasSegmentLib.model import Float32, Model
 from AtlasSegmentLib.model_manifest import ModelManifest
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.resample import resample
 from AtlasSegmentLib.sliding_window import sliding_window
 from AtlasSegmentLib.sparse import EMPTY_BOX, SparseVolume
@@ -24,14 +24,9 @@ if TYPE_CHECKING:
     from AtlasSegmentLib.markups import Roi
 
 Region = Literal["whole"]
-ProgressCallback = Callable[[float, str], None]
 
 FAINT = np.float32(5e-4)
 """Probabilities up to this are stored as 0 in both byte maps (255 * p < 1 and -255 p ln p < 1), so nothing is lost by skipping them."""
-
-
-def ignore_progress(fraction: float, message: str) -> None:
-    """Report nothing."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2, read and written as a stream of slabs: nibabel for the header, ISA-L for the voxels."""
+"""NIfTI-1 and NIfTI-2, read and written as a stream of slabs; gzip by ISA-L where it is installed."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-import nibabel as nib
 import numpy as np
 
 from AtlasSegmentLib import fast_gzip, geometry
 from AtlasSegmentLib.errors import GeometryError, InputError
 from AtlasSegmentLib.files import atomic_path
+from AtlasSegmentLib.nifti_header import BLOCKS, NiftiHeader, encode, parse
 from AtlasSegmentLib.volume import Array, Grid, Volume
 
 _log = logging.getLogger(__name__)
 
 SLAB_BYTES = 8 << 20
 _DEFLATE_LIMIT = 1100  # deflate cannot shrink data more than 1032 times
-_MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
-_NEVER = 1000  # above every level that nibabel gives a fault
-_HEADER_CLASSES: dict[int, Any] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 _AGAIN = "Copy or export the file again; if a step of atlas made it, run that step again with --force."
 
 
@@ -39,7 +37,7 @@ def read_nifti(path: Path) -> Volume:
         InputError: Missing, truncated, damaged, not NIfTI, not 3-D, or a voxel type that is not a number.
     """
     with _opened(Path(path)) as (grid, stream):
-        array = np.empty(grid.shape, grid.header.get_data_dtype(), order="F")
+        array = np.empty(grid.shape, grid.header.dtype, order="F")
         with _read_errors(Path(path)):
             _fill(stream, array, grid)
             _finish(stream)
@@ -56,7 +54,7 @@ def check_whole(path: Path) -> Grid:
     """
     path = Path(path)
     grid = read_grid(path)
-    size = int(grid.header["vox_offset"]) + math.prod(grid.shape) * grid.header.get_data_dtype().itemsize
+    size = grid.header.offset + math.prod(grid.shape) * grid.header.dtype.itemsize
     with _read_errors(path), path.open("rb") as file:
         zipped = path.name.lower().endswith(".gz")
         file.seek(-4 if zipped else 0, 2)
@@ -89,7 +87,7 @@ def open_slabs(path: Path) -> Iterator[tuple[Grid, Iterator[tuple[int, Array]]]]
 
 
 def _slabs(stream: BinaryIO, grid: Grid) -> Iterator[tuple[int, Array]]:
-    dtype = grid.header.get_data_dtype()
+    dtype = grid.header.dtype
     x, y, depth = grid.shape
     thick = max(1, SLAB_BYTES // max(1, x * y * dtype.itemsize))
     buffer = np.empty((x, y, min(thick, depth)), dtype, order="F")
@@ -132,28 +130,16 @@ def _read_errors(path: Path) -> Iterator[None]:
 
 def _check_length(grid: Grid, most: int) -> None:
     """Refuse a shape that cannot be in the file before memory is asked for it."""
-    size = math.prod(grid.shape) * grid.header.get_data_dtype().itemsize
+    size = math.prod(grid.shape) * grid.header.dtype.itemsize
     if size > most:
         message = f"{grid.source}: the file is truncated or damaged: shape {grid.shape} takes {size} bytes, more than it can hold."
         raise InputError(message, _AGAIN)
 
 
-class _FileLog:
-    """The logger nibabel is given: puts the name of the file before what it reports about the header."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def log(self, level: int, message: str) -> None:
-        _log.log(level, "%s: %s", self._path, message)
-
-
-def _read_header(stream: IO[bytes], path: Path) -> Any:
+def _read_header(stream: IO[bytes], path: Path) -> NiftiHeader:
     start = stream.read(4)
-    size = int.from_bytes(start, "little")
-    if size not in _HEADER_CLASSES:
-        size = int.from_bytes(start, "big")
-    if size not in _HEADER_CLASSES:
+    size = next((n for n in (int.from_bytes(start, "little"), int.from_bytes(start, "big")) if n in BLOCKS), 0)
+    if not size:
         message = f"{path}: is not a NIfTI file (the header begins with {start.hex() or 'nothing'})."
         raise InputError(message, "Give a .nii or .nii.gz file, or convert it first.")
     block = start + stream.read(size - 4)
@@ -161,17 +147,13 @@ def _read_header(stream: IO[bytes], path: Path) -> Any:
         message = f"{path}: the file is truncated inside its header ({len(block)} bytes)."
         raise InputError(message, _AGAIN)
     try:
-        header = _HEADER_CLASSES[size](block, check=False)
-        offset = int(header["vox_offset"]) or size + 4
-        header.get_data_dtype()
-        header.check_fix(logger=_FileLog(path), error_level=_NEVER)  # mends what is common, such as pixdim[0] = 0
-    except (nib.spatialimages.HeaderDataError, KeyError, ValueError, OverflowError) as error:
-        message = f"{path}: the NIfTI header is damaged ({error})."
+        header = parse(block)
+    except ValueError as error:
+        message = f"{path}: the NIfTI header cannot be used: {error}."
         raise InputError(message, _AGAIN) from error
-    if offset < size:
-        message = f"{path}: the NIfTI header gives a voxel offset of {offset}, inside the header itself."
-        raise InputError(message, "Give a single-file NIfTI (.nii or .nii.gz).")
-    _skip(stream, offset - size)
+    for fault in header.mended:
+        _log.warning("%s: %s.", path, fault)
+    _skip(stream, header.offset - size)
     return header
 
 
@@ -181,40 +163,19 @@ def _skip(stream: IO[bytes], count: int) -> None:
         count -= len(piece)
 
 
-def _grid_of(header: Any, path: Path) -> Grid:
-    rank = int(header["dim"][0])
-    shape = tuple(int(n) for n in header["dim"][1 : 1 + max(0, min(rank, 7))])
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
+def _grid_of(header: NiftiHeader, path: Path) -> Grid:
+    shape = header.shape
     if len(shape) != 3:
         message = f"{path}: expected a 3-D image, got {len(shape)}-D with shape {shape}."
         raise InputError(message, "Extract one 3-D volume first, for example with Slicer or SimpleITK.")
     if min(shape) < 1:
         message = f"{path}: the image is empty, its shape is {shape}."
         raise InputError(message, _AGAIN)
-    if header.get_data_dtype().kind not in "iuf":
-        message = f"{path}: voxels of type {header.get_data_dtype()} are not supported."
-        raise InputError(message, "Export the image with one number a voxel.")
-    return Grid((shape[0], shape[1], shape[2]), _affine_of(header, path), str(path), header)
-
-
-def _affine_of(header: Any, path: Path) -> geometry.Matrix:
     try:
-        affine = header.get_best_affine().astype(np.float64)
-        affine[:3] *= _MM_PER_UNIT.get(_length_unit(header), 1.0)
-        return geometry.check_affine(affine, str(path))
+        affine = geometry.check_affine(header.affine, str(path))
     except GeometryError as error:
         raise InputError(error.message, error.remedy) from error
-    except (nib.spatialimages.HeaderDataError, ValueError) as error:
-        message = f"{path}: the orientation in the NIfTI header is damaged ({error})."
-        raise InputError(message, "Write the image again with a valid sform or qform.") from error
-
-
-def _length_unit(header: Any) -> str:
-    try:
-        return str(header.get_xyzt_units()[0])
-    except KeyError:  # a unit code that the standard does not define
-        return "unknown"
+    return Grid((shape[0], shape[1], shape[2]), affine, str(path), header)
 
 
 def _fill(stream: BinaryIO, array: Array, grid: Grid) -> None:
@@ -235,16 +196,13 @@ def _finish(stream: BinaryIO) -> None:
         pass
 
 
-def _scaled(array: Array, header: Any) -> Array:
-    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    if not np.isfinite(slope) or slope == 0:
-        slope, intercept = 1.0, 0.0
-    if (slope, intercept if np.isfinite(intercept) else 0.0) == (1.0, 0.0):
+def _scaled(array: Array, header: NiftiHeader) -> Array:
+    if (header.slope, header.intercept) == (1.0, 0.0):
         return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
     scaled = array.astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # a damaged header; whoever needs finite voxels checks them
-        scaled *= np.float32(slope)
-        scaled += np.float32(intercept if np.isfinite(intercept) else 0.0)
+        scaled *= np.float32(header.slope)
+        scaled += np.float32(header.intercept)
     return scaled
 
 
@@ -277,14 +235,12 @@ def write_slabs(path: Path, grid: Grid, dtype: Any, slabs: Iterable[Array], slop
         TypeError: A slab has another dtype (byte order aside).
     """
     stored = np.dtype(dtype).newbyteorder("=")
-    header = _header_for(grid, stored, str(path))
-    if slope != 1.0:
-        header.set_slope_inter(slope, 0.0)
+    header = _header_for(grid, stored, slope, str(path))
     depth = 0
     with atomic_path(Path(path)) as temporary:
         opened = fast_gzip.open_write(temporary) if Path(path).name.lower().endswith(".gz") else temporary.open("wb")
         with opened as stream:
-            stream.write(header.binaryblock + b"\0\0\0\0")
+            stream.write(header)
             for slab in slabs:
                 _check_slab(slab, depth, grid, str(path))
                 depth += slab.shape[2]
@@ -301,25 +257,16 @@ def _check_slab(slab: Array, first: int, grid: Grid, what: str) -> None:
         raise GeometryError(message)
 
 
-def _header_for(grid: Grid, dtype: np.dtype[Any], what: str) -> Any:
+def _header_for(grid: Grid, dtype: np.dtype[Any], slope: float, what: str) -> bytes:
     if min(grid.shape) < 1:
         message = f"{what}: an image of shape {grid.shape} has no voxels to write."
         raise InputError(message)
-    big = max(grid.shape) > 32767
-    header: Any = _HEADER_CLASSES[540 if big else 348]()
-    old = grid.header if isinstance(grid.header, nib.Nifti1Header) else None
-    if old is not None:
-        header["descrip"] = old["descrip"]
+    new = NiftiHeader(grid.shape, dtype, 0, np.asarray(grid.affine, np.float64), slope)
+    old = grid.header
+    if isinstance(old, NiftiHeader):
+        new = replace(new, sform_code=old.sform_code, qform_code=old.qform_code, description=old.description)
     try:
-        header.set_data_dtype(dtype)
-    except nib.spatialimages.HeaderDataError as error:
-        message = f"{what}: voxels of type {dtype} cannot be stored in NIfTI."
+        return encode(new)
+    except ValueError as error:
+        message = f"{what}: {error}."
         raise InputError(message, "Convert them to integers or float32 first.") from error
-    header.set_data_shape(grid.shape)
-    codes = (int(old["sform_code"]), int(old["qform_code"])) if old is not None else (1, 1)
-    header.set_qform(grid.affine, codes[1] or 1, strip_shears=True)
-    header.set_sform(grid.affine, codes[0] or 1)
-    header.set_xyzt_units("mm", "sec")
-    header["magic"] = b"n+1" if not big else header["magic"]
-    header["vox_offset"] = 352 if not big else 544
-    return header

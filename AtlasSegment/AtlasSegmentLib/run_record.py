@@ -15,7 +15,7 @@ from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.files import read_json, remove_stale_temporaries, sha256_of, storage_errors, sync_folder, write_json
 
 FORMAT = "atlas-run/1"
-_PACKAGES = ("slicer-atlas-annotator", "numpy", "scipy", "nibabel", "onnxruntime", "SimpleITK", "connected-components-3d", "isal")
+_PACKAGES = ("slicer-atlas-annotator", "numpy", "scipy", "onnxruntime", "SimpleITK", "connected-components-3d", "isal")
 
 
 def software_versions() -> dict[str, str]:

@@ -13,7 +13,8 @@ from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
 from AtlasSegmentLib.classes import class_of, is_target, organ_name, paint
 from AtlasSegmentLib.components import grow_box
 from AtlasSegmentLib.encoding import entropy_bytes, soft_bytes
-from AtlasSegmentLib.inference import Prediction, ProgressCallback, Region, hard_labels, ignore_progress, on_ct, predict
+from AtlasSegmentLib.inference import Prediction, Region, hard_labels, on_ct, predict
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.model import Model
 from AtlasSegmentLib.outdated import remove_outdated
 from AtlasSegmentLib.postprocess_sparse import postprocess_sparse

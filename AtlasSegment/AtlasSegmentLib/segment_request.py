@@ -10,7 +10,8 @@ from typing import Any
 from AtlasSegmentLib import intake
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.dataset_annotations import dataset_key
-from AtlasSegmentLib.inference import ProgressCallback, ignore_progress, require_region
+from AtlasSegmentLib.inference import require_region
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.model import Model, load_model
 from AtlasSegmentLib.segment_case import SegmentOptions, segment_case
 

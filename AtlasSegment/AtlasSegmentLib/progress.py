@@ -1,0 +1,12 @@
+"""How long work tells what it is doing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+ProgressCallback = Callable[[float, str], None]
+"""Called with the finished share, 0..1, and the stage."""
+
+
+def ignore_progress(fraction: float, message: str) -> None:
+    """Report nothing."""
