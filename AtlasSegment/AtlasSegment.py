@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -23,20 +22,41 @@ class AtlasSegment(ScriptedLoadableModule):
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         self.parent.dependencies = []
         self.parent.contributors = ["Atlas Annotator contributors"]
-        self.parent.helpText = _("Label the organs of a CT with one or several models.")
+        self.parent.helpText = _(
+            "Label the organs of a CT with one or several models. Several models give an average and, in Atlas Quality, a map of where they "
+            "are probably wrong. Nothing leaves this computer."
+        )
         self.parent.acknowledgementText = _("The label order and the case folders follow AbdomenAtlas.")
 
 
 class AtlasSegmentWidget(ScriptedLoadableModuleWidget):
-    """The panel: for now one sentence that says which command does the job."""
+    """The panel; what it does is in AtlasSegmentLib.panel_segment."""
 
     def setup(self) -> None:
-        """Load the panel from its .ui file."""
+        """Load the panel from its .ui file and bring it to life."""
+        from AtlasSegmentLib.panel_segment import SegmentPanel
+
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/AtlasSegment.ui"))
         self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = AtlasSegmentLogic()
+        self.panel = SegmentPanel(self.ui, self.logic.getParameterNode)
+        if self.parent.isEntered:  # reloaded while it is open: Slicer does not call enter again
+            self.enter()
+
+    def enter(self) -> None:
+        """Open the panel."""
+        self.panel.open()
+
+    def exit(self) -> None:
+        """Leave the panel; a run goes on."""
+        self.panel.close()
+
+    def cleanup(self) -> None:
+        """Let go of everything: the module is reloaded, or Slicer quits."""
+        self.panel.cleanup()
 
 
 class AtlasSegmentLogic(ScriptedLoadableModuleLogic):
@@ -48,6 +68,15 @@ class AtlasSegmentLogic(ScriptedLoadableModuleLogic):
 
         return sorted(table_names())
 
+    def importCase(self, folder: str, models: list[str], ct: object = None) -> list[object]:
+        """Import what a case folder has of these models; return the segmentation nodes, that to be shown first."""
+        from pathlib import Path
+
+        from AtlasSegmentLib.case_folder import open_case
+        from AtlasSegmentLib.scene_results import import_results
+
+        return [imported.node for imported in import_results(open_case(Path(folder)), models, ct)]
+
 
 class AtlasSegmentTest(ScriptedLoadableModuleTest):
     """Runs inside Slicer: the libraries and shared files are where an installed extension has them."""
@@ -55,23 +84,3 @@ class AtlasSegmentTest(ScriptedLoadableModuleTest):
     def setUp(self) -> None:
         """Start from an empty scene."""
         slicer.mrmlScene.Clear()
-
-    def runTest(self) -> None:
-        """Run every test of this module (Reload and Test)."""
-        self.setUp()
-        self.test_labelTablesAreInstalled()
-        self.setUp()
-        self.test_geometryKeepsWorldPositions()
-
-    def test_labelTablesAreInstalled(self) -> None:
-        """The shared Resources folder lies beside the library."""
-        self.assertIn("abdomenatlas", AtlasSegmentLogic().labelTableNames())
-
-    def test_geometryKeepsWorldPositions(self) -> None:
-        """Turning a grid from LPS to RAS moves no voxel."""
-        from AtlasSegmentLib.volume import Volume
-
-        volume = Volume(np.zeros((3, 4, 5)), np.diag([-2.0, -2.0, 3.0, 1.0]))
-        turned = volume.reoriented("RAS")
-        self.assertEqual((volume.orientation, turned.orientation), ("LPS", "RAS"))
-        np.testing.assert_allclose(turned.affine @ [2, 3, 0, 1], volume.affine @ [0, 0, 0, 1])

@@ -20,8 +20,8 @@ from AtlasSegmentLib.classes import class_of
 from AtlasSegmentLib.dataset_annotations import OVERLAP_CLASSES, TARGET_CLASSES, annotated_classes, dataset_key
 from AtlasSegmentLib.errors import AtlasError, DatasetError
 from AtlasSegmentLib.files import read_json, remove_stale_temporaries
-from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.outdated import remove_outdated, require_current_average
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.run_record import Step
 from AtlasSegmentLib.sparse import SparseVolume, check_maps, from_dense, is_empty, read_sparse, write_sparse
 from AtlasSegmentLib.volume import Array, Grid, require_same_grid

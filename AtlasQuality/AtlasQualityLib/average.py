@@ -16,9 +16,9 @@ from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.classes import class_of, paint
 from AtlasSegmentLib.errors import DatasetError, InputError
 from AtlasSegmentLib.files import sha256_of
-from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.outdated import remove_outdated
 from AtlasSegmentLib.postprocess_sparse import postprocess_sparse
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.run_record import Step
 from AtlasSegmentLib.sparse import EMPTY_BOX, SparseVolume, box_shape, check_maps, from_dense, is_empty, read_sparse, union, write_sparse
 from AtlasSegmentLib.volume import Array, Grid, require_same_grid

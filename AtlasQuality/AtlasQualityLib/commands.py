@@ -1,4 +1,4 @@
-"""The commands of AtlasQuality: average, attention, priority, evaluate."""
+"""The commands of AtlasQuality: average, attention, priority, evaluate, compare."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from AtlasQualityLib import evaluation
 from AtlasQualityLib.attention import RULE, AttentionOptions, attention_case
 from AtlasQualityLib.average import AverageOptions, average_case
+from AtlasQualityLib.commands_compare import TableOption, compare_command
 from AtlasQualityLib.error_map import Calibration, read_calibration, write_calibration
 from AtlasQualityLib.priority import (
     ORDERS,
@@ -28,15 +29,14 @@ from AtlasSegmentLib.case_folder import CaseFolder, find_cases, open_case
 from AtlasSegmentLib.cases import CaseOutcome, run_cases
 from AtlasSegmentLib.commands import AllOrgansOption, NoPostprocessOption
 from AtlasSegmentLib.errors import InputError
-from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
-from AtlasSegmentLib.labels import load_table, table_names
+from AtlasSegmentLib.labels import load_table
 from AtlasSegmentLib.names import safe_name
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.volume_io import read_label_volume
 
 CasesArgument = Annotated[list[Path], typer.Argument(readable=False, help="Case folders, or dataset folders for all their cases.")]
 ModelsOption = Annotated[list[str] | None, typer.Option("--model", help="Name of a model to use; all that predicted the case by default.")]
 CalibrationOption = Annotated[Path | None, typer.Option(readable=False, help="Calibration curve made by atlas evaluate --calibration.")]
-TableOption = Annotated[str, typer.Option(help=f"Label table of the reference: {', '.join(table_names())}.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,6 +45,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("attention")(attention_command)
     app.command("priority")(priority_command)
     app.command("evaluate")(evaluate_command)
+    app.command("compare")(compare_command)
 
 
 def average_command(

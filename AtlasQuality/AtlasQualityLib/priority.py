@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from AtlasQualityLib.attention import attention_folder
+from AtlasQualityLib.csv_text import csv_text, no_formula
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import AtlasError, DatasetError
 from AtlasSegmentLib.files import read_json, write_text
@@ -136,24 +135,13 @@ def write_priority(folder: Path, name: str, cases: Sequence[CasePriority]) -> tu
         Both paths.
     """
     safe_name(name, "name of the priority list")
-    plain = _csv([[c.case, *(o.organ for o in c.organs)] for c in cases])
+    plain = csv_text([[c.case, *(o.organ for o in c.organs)] for c in cases])
     names = [field.name for field in fields(OrganScore)]
-    rows = [[i + 1, j + 1, *(_no_formula(getattr(o, n)) for n in names)] for i, c in enumerate(cases) for j, o in enumerate(c.organs)]
+    rows = [[i + 1, j + 1, *(no_formula(getattr(o, n)) for n in names)] for i, c in enumerate(cases) for j, o in enumerate(c.organs)]
     paths = (folder / f"{name}.csv", folder / f"{name}_scores.csv")
     write_text(paths[0], plain)
-    write_text(paths[1], _csv([["case_rank", "organ_rank", *names], *rows]))
+    write_text(paths[1], csv_text([["case_rank", "organ_rank", *names], *rows]))
     return paths
-
-
-def _no_formula(cell: object) -> object:
-    """Put an apostrophe before a name that a spreadsheet would run; AbdomenAtlas' own list keeps names as they are."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell
-
-
-def _csv(rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def rank_agreement(scores: Sequence[CaseScores]) -> dict[str, float]:

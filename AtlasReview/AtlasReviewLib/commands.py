@@ -18,20 +18,21 @@ from AtlasSegmentLib.cases import CaseOutcome, run_cases, threads_for
 from AtlasSegmentLib.commands import (
     AllOrgansOption,
     CaseOption,
+    DeviceOption,
     ModelOption,
     NoPostprocessOption,
     OriginalOption,
     RoiOption,
     SeriesOption,
     case_name_of,
-    read_region,
 )
+from AtlasSegmentLib.devices import DEVICES, device_of
 from AtlasSegmentLib.errors import InputError
-from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.labels import table_names
 from AtlasSegmentLib.model_manifest import FILE
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.segment_case import SegmentOptions
-from AtlasSegmentLib.segment_request import SegmentRequest
+from AtlasSegmentLib.segment_request import SegmentRequest, read_region
 from AtlasSegmentLib.volume_io import read_volume
 
 VersionOption = Annotated[str, typer.Option("--release", help=f"Layout of the AbdomenAtlas release: {' or '.join(VERSIONS)}.")]
@@ -136,6 +137,7 @@ def run_command(
     series: SeriesOption = None,
     all_organs: AllOrgansOption = False,
     no_postprocess: NoPostprocessOption = False,
+    device: DeviceOption = DEVICES[0],
     release: VersionOption = VERSIONS[-1],
     reference: ReferenceOption = None,
     table: TableOption = "abdomenatlas",
@@ -156,9 +158,10 @@ def run_command(
         raise InputError(message, "Run those CTs one at a time.")
     options = SegmentOptions(read_region(roi), all_organs, not no_postprocess, force)
     threads = threads_for(jobs) if jobs > 1 and len(ct) > 1 else 0
+    folders = [new_case(out / CASES, case_name_of(path, case)) for path in ct]
     segments = [
-        SegmentRequest(new_case(out / CASES, case_name_of(path, case)), path, tuple(model), options, original, series, threads, dataset_id)
-        for path in ct
+        SegmentRequest(folder, path, tuple(model), options, original, series, threads, dataset_id, device_of(device))
+        for folder, path in zip(folders, ct, strict=True)
     ]
     reports = [out / (REPORT if len(ct) == 1 else f"reports/{segment.case.name}.html") for segment in segments]
     requests = [RunRequest(s, out, report, release, dataset_id, reference, table) for s, report in zip(segments, reports, strict=True)]
@@ -199,6 +202,7 @@ def demo_command(
     out: OutOption = Path("atlas-demo"),
     reference: ReferenceOption = None,
     table: TableOption = "abdomenatlas",
+    device: DeviceOption = DEVICES[0],
     jobs: console.JobsOption = 1,
     as_json: console.JsonOption = False,
 ) -> None:
@@ -210,4 +214,4 @@ def demo_command(
         missing = " and ".join(text for text, absent in (("a CT", ct is None), ("models", not model)) if absent)
         message = f"The demo has no {missing} of its own yet."
         raise InputError(message, f"Give --ct FILE and --model FOLDER (with {FILE}), once for each model; see the README.")
-    run_command([ct], out, list(model), roi=roi, reference=reference, table=table, jobs=jobs, as_json=as_json)
+    run_command([ct], out, list(model), roi=roi, reference=reference, table=table, device=device, jobs=jobs, as_json=as_json)

@@ -15,9 +15,9 @@ from AtlasReviewLib.assembly_plan import original_dataset
 from AtlasReviewLib.release_layout import release_organs
 from AtlasReviewLib.report import write_report
 from AtlasSegmentLib.case_folder import find_cases
-from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.labels import load_table
 from AtlasSegmentLib.model_manifest import read_manifest
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.segment_request import SegmentRequest, segment
 from AtlasSegmentLib.volume import LabelVolume, require_same_grid
 from AtlasSegmentLib.volume_io import read_label_volume, read_volume

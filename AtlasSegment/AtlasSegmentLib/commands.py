@@ -1,4 +1,4 @@
-"""The commands of AtlasSegment: segment, resample, info."""
+"""The commands of AtlasSegment: segment, export, resample, info."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from AtlasSegmentLib import console
 from AtlasSegmentLib.case_folder import CaseFolder, find_cases, new_case, open_case
 from AtlasSegmentLib.case_info import describe_case, describe_grid
 from AtlasSegmentLib.cases import run_cases, threads_for
+from AtlasSegmentLib.commands_export import export_command
 from AtlasSegmentLib.commands_resample import resample_command
 from AtlasSegmentLib.datalist import read_datalist
+from AtlasSegmentLib.devices import DEVICES, device_of
 from AtlasSegmentLib.errors import AtlasError, InputError
-from AtlasSegmentLib.inference import Region
-from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
-from AtlasSegmentLib.markups import Roi, read_roi
 from AtlasSegmentLib.model_manifest import FILE, read_manifest
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.segment_case import SegmentOptions
-from AtlasSegmentLib.segment_request import SegmentRequest, segment
+from AtlasSegmentLib.segment_request import SegmentRequest, read_region, segment
 from AtlasSegmentLib.volume_io import read_volume, strip_suffix
 
 # readable=False here and below: what cannot be read is said by our own readers, in one line and with the next step.
@@ -33,19 +33,16 @@ OriginalOption = Annotated[
 ]
 AllOrgansOption = Annotated[bool, typer.Option("--all-organs", help="Attention for every organ, not only AbdomenAtlas' nine targets.")]
 CaseOption = Annotated[str | None, typer.Option("--case", help="Name of the case; by default that of the CT file.")]
+DeviceOption = Annotated[str, typer.Option(help=f"Where the models run: {', '.join(DEVICES)}.")]
 NoPostprocessOption = Annotated[bool, typer.Option("--no-postprocess", help="Keep the masks as the models give them.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
     app.command("segment")(segment_command)
+    app.command("export")(export_command)
     app.command("resample")(resample_command)
     app.command("info")(info_command)
-
-
-def read_region(text: str | None) -> Roi | Region | None:
-    """Return what --roi means. Raises InputError."""
-    return "whole" if text == "whole" else None if text is None else read_roi(Path(text))
 
 
 def case_name_of(source: Path, wanted: str | None) -> str:
@@ -78,6 +75,7 @@ def segment_command(
     series: SeriesOption = None,
     all_organs: AllOrgansOption = False,
     no_postprocess: NoPostprocessOption = False,
+    device: DeviceOption = DEVICES[0],
     jobs: console.JobsOption = 1,
     scheduler: console.SchedulerOption = None,
     force: console.ForceOption = False,
@@ -98,7 +96,8 @@ def segment_command(
     workers = 1 if len(targets) == 1 else jobs
     threads = threads_for(workers) if workers > 1 else 0
     requests = [
-        SegmentRequest(folder, source, tuple(model), options, original or label, series, threads) for folder, source, label in targets
+        SegmentRequest(folder, source, tuple(model), options, original or label, series, threads, device=device_of(device))
+        for folder, source, label in targets
     ]
     with console.progress_bar("segment") as progress:
         outcomes = run_cases(requests, segment, _request_name, jobs=jobs, scheduler=scheduler, progress=progress)

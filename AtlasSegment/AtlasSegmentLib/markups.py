@@ -113,18 +113,22 @@ def _numbers(value: Any, shape: tuple[int, ...], name: str, what: str) -> Matrix
 def write_roi(path: Path, roi: Roi) -> None:
     """Write a box as a Slicer markups file in LPS, the coordinate system that Slicer itself writes, atomically.
 
+    The center is written as a control point, too: Slicer reads a file without one as a box of size 0 at the mirrored place.
+
     Raises:
         StorageError: The file cannot be written.
     """
     to_lps = _RAS_FROM["LPS"]  # its own inverse
+    center = (to_lps @ roi.center).tolist()
     item = {
         "type": "ROI",
         "coordinateSystem": "LPS",
         "coordinateUnits": "mm",
         "roiType": "Box",
-        "center": (to_lps @ roi.center).tolist(),
+        "center": center,
         "orientation": (to_lps @ roi.axes).ravel().tolist(),
         "size": roi.size.tolist(),
         "insideOut": False,
+        "controlPoints": [{"id": "1", "label": "ROI-1", "position": center, "positionStatus": "defined"}],
     }
     write_json(Path(path), {"@schema": _SCHEMA, "markups": [item]})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import ModelError
 from AtlasSegmentLib.files import sha256_of
 from AtlasSegmentLib.model_manifest import FILE, ModelManifest, read_manifest
@@ -21,6 +22,7 @@ class Model(Protocol):
     Attributes:
         spec: What it wants and gives.
         engine: The engine and device really in use, such as "onnxruntime 1.22 CPUExecutionProvider".
+        device: Where it really runs.
     """
 
     @property
@@ -30,6 +32,10 @@ class Model(Protocol):
     @property
     def engine(self) -> str:
         """The engine and device really in use."""
+
+    @property
+    def device(self) -> Literal["gpu", "cpu"]:
+        """Where it really runs."""
 
     def predict(self, patch: Float32) -> Float32:
         """Run the network once.
@@ -45,15 +51,17 @@ class Model(Protocol):
         """
 
 
-def load_model(folder: Path, threads: int = 0) -> Model:
+def load_model(folder: Path, threads: int = 0, device: Device = "auto") -> Model:
     """Load the model in a folder and verify its checksum.
 
     Args:
         folder: A folder with model.json and the network.
         threads: CPU threads for one prediction; 0 lets the engine choose.
+        device: Where it shall run; "auto" takes the GPU when it works.
 
     Raises:
-        ModelError: The folder is no model, the file is missing or its SHA-256 differs, or the engine is not installed.
+        ModelError: The folder is no model, the file is missing or its SHA-256 differs, the engine is not installed, or the GPU is
+            insisted on and cannot be used.
     """
     folder = Path(folder)
     spec = read_manifest(folder)
@@ -69,4 +77,4 @@ def load_model(folder: Path, threads: int = 0) -> Model:
         raise ModelError(message, "Copy the model again from its source; do not edit the checksum.")
     from AtlasSegmentLib.onnx_engine import OnnxModel
 
-    return OnnxModel(spec, path, threads)
+    return OnnxModel(spec, path, threads, device)

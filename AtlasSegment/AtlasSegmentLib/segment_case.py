@@ -14,10 +14,10 @@ from AtlasSegmentLib.classes import class_of, is_target, organ_name, paint
 from AtlasSegmentLib.components import grow_box
 from AtlasSegmentLib.encoding import entropy_bytes, soft_bytes
 from AtlasSegmentLib.inference import Prediction, Region, hard_labels, on_ct, predict
-from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.model import Model
 from AtlasSegmentLib.outdated import remove_outdated
 from AtlasSegmentLib.postprocess_sparse import postprocess_sparse
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.run_record import Step
 from AtlasSegmentLib.sparse import SparseVolume, from_dense, is_empty, write_sparse
 from AtlasSegmentLib.volume import Grid
@@ -88,6 +88,7 @@ def segment_case(
     return step.finish(
         {
             "engine": model.engine,
+            "device": model.device,
             "model": model.spec.model_dump(mode="json", include={"title", "license", "citation"}),
             "model_grid": {"shape": list(prediction.grid.shape), "affine": prediction.grid.affine.tolist()},
             "organs": organs,

@@ -10,9 +10,11 @@ from typing import Any
 from AtlasSegmentLib import intake
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.dataset_annotations import dataset_key
-from AtlasSegmentLib.inference import require_region
-from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
+from AtlasSegmentLib.devices import Device
+from AtlasSegmentLib.inference import Region, require_region
+from AtlasSegmentLib.markups import Roi, read_roi
 from AtlasSegmentLib.model import Model, load_model
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.segment_case import SegmentOptions, segment_case
 
 
@@ -29,6 +31,7 @@ class SegmentRequest:
         series: DICOM series to take, when a folder holds several.
         threads: CPU threads for one prediction; 0 lets the engine choose.
         dataset: Key of the dataset that the original labels are of; told by the folder names when None.
+        device: Where the networks shall run.
     """
 
     case: CaseFolder
@@ -39,12 +42,25 @@ class SegmentRequest:
     series: str | None = None
     threads: int = 0
     dataset: str | None = None
+    device: Device = "auto"
+
+
+def cached_model(folder: Path, threads: int, device: Device = "auto") -> Model:
+    """Load a model, or return it when this process has loaded these very files already. Raises ModelError."""
+    folder = folder.resolve()
+    files = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in folder.glob("*") if entry.is_file())
+    return _loaded(folder, threads, device, tuple(files))
 
 
 @lru_cache(maxsize=4)
-def cached_model(folder: Path, threads: int) -> Model:
-    """Load a model, or return it when this process has it already. Raises ModelError."""
-    return load_model(folder, threads)
+def _loaded(folder: Path, threads: int, device: Device, files: tuple[tuple[str, int, int], ...]) -> Model:
+    del files  # a part of the key alone: a model that was replaced or removed is not answered from memory
+    return load_model(folder, threads, device)
+
+
+def read_region(text: str | None) -> Roi | Region | None:
+    """Return the region that a text names: "whole", a Slicer markups file, or None for the model's default. Raises InputError."""
+    return "whole" if text == "whole" else None if text is None else read_roi(Path(text))
 
 
 def segment(request: SegmentRequest, progress: ProgressCallback = ignore_progress) -> dict[str, Any] | None:
@@ -56,7 +72,7 @@ def segment(request: SegmentRequest, progress: ProgressCallback = ignore_progres
     Raises:
         AtlasError: As loading, reading, predicting and writing. Bad input is found before the first file is written.
     """
-    models = [cached_model(folder.resolve(), request.threads) for folder in request.models]
+    models = [cached_model(folder, request.threads, request.device) for folder in request.models]
     ct = intake.read_ct(request.source, request.series)
     for model in models:
         require_region(ct, model.spec, request.options.roi)

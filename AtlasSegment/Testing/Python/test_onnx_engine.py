@@ -11,9 +11,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from atlas_phantoms import make_model, network, softmax_network
+from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import ModelError
 from AtlasSegmentLib.model import load_model
-from AtlasSegmentLib.onnx_engine import OnnxModel
+from AtlasSegmentLib.onnx_engine import OnnxModel, _wanted_providers
 
 PATCH = np.zeros((7, 6, 5), np.float32)
 GOOD = softmax_network()
@@ -105,3 +106,61 @@ def test_a_machine_without_onnx_runtime_is_told_what_to_install(tmp_path: Path, 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ModelError, match=r"ONNX Runtime is not installed.*pip install"):
         load_model(folder)
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, *providers: str) -> None:
+    """Let ONNX Runtime say that these providers were compiled in; which ones really work stays as it is."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*providers, "CPUExecutionProvider"])
+
+
+no_gpu_here = pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="needs the CPU build")
+unknown_provider = pytest.mark.filterwarnings("ignore:Specified provider")
+
+
+@no_gpu_here
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_the_cpu_is_used_and_said_where_there_is_no_gpu(tmp_path: Path, device: Device, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        model = load_model(make_model(tmp_path, "m"), device=device)
+    assert model.device == "cpu"
+    assert "CPUExecutionProvider" in model.engine
+    assert "model.onnx runs on CPUExecutionProvider" in caplog.text
+
+
+def test_a_build_without_gpu_is_refused_when_the_gpu_is_insisted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, "AzureExecutionProvider")
+    with pytest.raises(ModelError, match=r"model\.onnx: a GPU was asked for, but the installed ONNX Runtime .* \(Azure, CPU\)") as caught:
+        load_model(make_model(tmp_path, "m"), device="gpu")
+    assert "onnxruntime-gpu" in caught.value.remedy
+
+
+@no_gpu_here
+@unknown_provider
+def test_a_gpu_that_does_not_work_is_refused_when_it_is_insisted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, "CUDAExecutionProvider")
+    with pytest.raises(ModelError, match="a GPU was asked for, but CUDAExecutionProvider cannot be used") as caught:
+        load_model(make_model(tmp_path, "m"), device="gpu")
+    assert "driver" in caught.value.remedy
+
+
+@no_gpu_here
+@unknown_provider
+def test_a_gpu_that_does_not_work_is_said_and_the_cpu_used_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pretend(monkeypatch, "CUDAExecutionProvider")
+    assert load_model(make_model(tmp_path, "m"), device="auto").device == "cpu"
+    assert "CUDAExecutionProvider was asked for, CPUExecutionProvider is in use" in caplog.text
+
+
+def test_the_libraries_of_the_gpu_are_loaded_only_when_a_gpu_may_be_used_and_print_nothing_on_stdout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_model(tmp_path, "m")
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcudart.so"), raising=False)
+    load_model(folder, device="auto")
+    pretend(monkeypatch, "CUDAExecutionProvider")
+    load_model(folder, device="cpu")
+    assert capsys.readouterr() == ("", "")
+    assert _wanted_providers(folder, "auto") == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert capsys.readouterr() == ("", "Failed to load libcudart.so\n")

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import typer
 from typer.testing import CliRunner, Result
@@ -157,6 +158,27 @@ def test_resampled_labels_keep_their_values_and_type(tmp_path: Path) -> None:
     assert found.array.dtype == np.uint16
     assert np.unique(found.array).tolist() == [0, 300]
     assert (found.array > 0).sum() == pytest.approx((array > 0).sum() * 16, rel=0.1)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_the_device_in_use_is_recorded_and_a_run_on_another_one_is_the_same_result(
+    tmp_path: Path, scan: Path, model: Path, device: str
+) -> None:
+    run("segment", scan, "--model", model, "--out", tmp_path / "set", "--device", device)
+    record = json.loads((tmp_path / "set/scan 1/backbones/tiny/run.json").read_text(encoding="utf-8"))
+    assert record["results"]["device"] in ("gpu", "cpu")
+    again = run("segment", scan, "--model", model, "--out", tmp_path / "set", "--device", "auto")
+    assert "0 done, 1 skipped" in again.stdout
+
+
+def test_a_device_that_is_none_or_not_there_is_refused_with_nothing_written(tmp_path: Path, scan: Path, model: Path) -> None:
+    with pytest.raises(InputError, match="'tpu': is no device"):
+        run("segment", scan, "--model", model, "--out", tmp_path / "set", "--device", "tpu")
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        result = run("segment", scan, "--model", model, "--out", tmp_path / "set", "--device", "gpu")
+        assert result.exit_code == 2
+        assert "a GPU was asked for" in result.stderr
+    assert not (tmp_path / "set").exists()
 
 
 @pytest.mark.parametrize("wrong", ["0x2x2", "2x2", "axbxc", "0.5x4x4", "nanx4x4", "infx4x4", "-1x4x4", "4.5x4x4"])

@@ -1,0 +1,103 @@
+"""The banner at the top of the panel that offers unsaved edits of an earlier session: recover, discard, later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from AtlasReviewLib.autosave import Autosave, discard_autosave
+from AtlasReviewLib.panel_messages import guarded, printable
+
+
+class RecoveryBanner:
+    """Offers unsaved edits one after another, the newest first.
+
+    Args:
+        ui: The widgets of the panel.
+        onRecover: Called with the edits that the reader wants.
+    """
+
+    def __init__(self, ui: Any, onRecover: Callable[[Autosave], None]) -> None:
+        self.ui, self._onRecover = ui, onRecover
+        self._offered: list[Autosave] = []
+        self._later: set[Path] = set()
+        self._links = (
+            (ui.bannerYesButton, guarded(self._recover)),
+            (ui.bannerNoButton, guarded(self._discard)),
+            (ui.bannerLaterButton, guarded(self._postpone)),
+        )
+        for button, slot in self._links:
+            button.connect("clicked(bool)", slot)
+        self._show()
+
+    @property
+    def offered(self) -> Sequence[Autosave]:
+        """What is offered now."""
+        return self._offered
+
+    def offer(self, autosaves: Sequence[Autosave], again: bool = False) -> None:
+        """Offer edits; those that were put off stay so unless they are offered `again`, as when their task is opened."""
+        if again:
+            self._later -= {autosave.file for autosave in autosaves}
+        known = {autosave.file for autosave in self._offered} | self._later
+        self._offered = [*(autosave for autosave in autosaves if autosave.file not in known), *self._offered]
+        self._show()
+
+    def clear(self) -> None:
+        """Offer nothing, as when another dataset is opened."""
+        self._offered, self._later = [], set()
+        self._show()
+
+    def cleanup(self) -> None:
+        """Let go of the buttons."""
+        for button, slot in self._links:
+            button.disconnect("clicked(bool)", slot)
+        self._links = ()
+
+    def _show(self) -> None:
+        self._offered = [autosave for autosave in self._offered if autosave.file.exists()]
+        self.ui.bannerFrame.setVisible(bool(self._offered))
+        if not self._offered:
+            return
+        first = self._offered[0]
+        text = _("Unsaved edits of {time}: {organ} of {case}.").format(time=localTime(first.time), organ=first.organ, case=first.case.name)
+        if first.voxels is not None:
+            text += " " + _("{count} voxels.").format(count=first.voxels)
+        if len(self._offered) > 1:
+            text += " " + _("{count} more after this.").format(count=len(self._offered) - 1)
+        self.ui.bannerLabel.setText(printable(text))
+
+    def _recover(self) -> None:
+        if self._offered:
+            chosen = self._offered.pop(0)
+            self._later.add(chosen.file)  # it stays on the disk until it is a revision
+            self._show()
+            self._onRecover(chosen)
+
+    def _discard(self) -> None:
+        if not self._offered:
+            return
+        first = self._offered[0]
+        question = _("Remove the unsaved edits of {organ} of {case} for good?").format(organ=first.organ, case=first.case.name)
+        if slicer.util.confirmYesNoDisplay(printable(question)):
+            discard_autosave(first)
+            self._offered.pop(0)
+            self._show()
+
+    def _postpone(self) -> None:
+        if self._offered:
+            self._later.add(self._offered.pop(0).file)
+            self._show()
+
+
+def localTime(text: str) -> str:
+    """Return a UTC time as the reader's clock shows it."""
+    try:
+        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return text

@@ -1,0 +1,76 @@
+"""The buttons that go from hot spot to hot spot, and those that show and hide overlay and masks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from AtlasReviewLib import scene
+from AtlasReviewLib.panel_messages import guarded
+from AtlasReviewLib.panel_task import TaskPanel
+from AtlasReviewLib.panel_texts import spotText
+from AtlasSegmentLib.scene import jump_to
+
+
+class SpotPanel:
+    """Where to look in the open task.
+
+    Args:
+        ui: The widgets of the panel.
+        task: The open task.
+    """
+
+    def __init__(self, ui: Any, task: TaskPanel) -> None:
+        self.ui, self._task = ui, task
+        self._number = 0
+        self._session: Any = None
+        self._links = (
+            (ui.nextSpotButton, "clicked(bool)", guarded(lambda: self.go(1))),
+            (ui.previousSpotButton, "clicked(bool)", guarded(lambda: self.go(-1))),
+            (ui.overlayButton, "toggled(bool)", guarded(self._showOverlay)),
+            (ui.maskButton, "toggled(bool)", guarded(self._showMask)),
+        )
+        for widget, signal, slot in self._links:
+            widget.connect(signal, slot)
+
+    @property
+    def _spots(self) -> tuple[Any, ...]:
+        return self._task.session.loaded.hot_spots if self._task.session is not None else ()
+
+    def go(self, step: int) -> None:
+        """Go to another hot spot; after the last one comes the first."""
+        if self._spots:
+            self._number = (self._number + step) % len(self._spots)
+            jump_to(self._spots[self._number].center)
+            self._show()
+
+    def update(self) -> None:
+        """Show the hot spots of the task that is open now."""
+        if self._task.session is not self._session:
+            self._session, self._number = self._task.session, 0
+        self.ui.nextSpotButton.setEnabled(bool(self._spots))
+        self.ui.previousSpotButton.setEnabled(bool(self._spots))
+        self._show()
+
+    def _show(self) -> None:
+        if self._spots:
+            text = spotText(self._spots[self._number], self._number + 1, len(self._spots))
+        else:
+            text = _("No hot spot is known for this organ.") if self._task.session is not None else ""
+        self.ui.spotLabel.setText(text)
+
+    def _showOverlay(self) -> None:
+        if self._task.session is not None and self._task.nodes is not None:
+            scene.set_overlay_shown(self._task.nodes, self.ui.overlayButton.checked)
+
+    def _showMask(self) -> None:
+        if self._task.session is not None and self._task.nodes is not None:
+            scene.set_mask_shown(self._task.nodes, self.ui.maskButton.checked)
+
+    def cleanup(self) -> None:
+        """Let go of the buttons."""
+        for widget, signal, slot in self._links:
+            widget.disconnect(signal, slot)
+        self._links = ()
+        self._session = None

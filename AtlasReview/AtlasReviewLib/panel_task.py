@@ -1,0 +1,284 @@
+"""The open task: reading it in the background, showing it, keeping its edits, and what each button does with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from AtlasReviewLib import scene
+from AtlasReviewLib.active_time import ActiveTime
+from AtlasReviewLib.autosave import Autosave, read_autosave
+from AtlasReviewLib.panel_background import PanelWork
+from AtlasReviewLib.panel_context import ReviewContext
+from AtlasReviewLib.panel_editor import EditorPanel
+from AtlasReviewLib.panel_messages import errorText, showError
+from AtlasReviewLib.read_ahead import ReadAhead
+from AtlasReviewLib.review_case import ReviewCase, is_current
+from AtlasReviewLib.scene import TaskNodes
+from AtlasReviewLib.task_session import TaskSession
+from AtlasReviewLib.task_states import FINISHED, State
+from AtlasReviewLib.worklist_rows import Task, TaskTakenError
+from AtlasSegmentLib.errors import AtlasError, StorageError
+from AtlasSegmentLib.sparse import SparseVolume, is_empty
+
+_log = logging.getLogger(__name__)
+Call = Callable[[], None]
+
+
+class TaskPanel:
+    """The task that is open, if there is one.
+
+    Args:
+        context: Worklist, reader and folders of the panel.
+        editor: The embedded Segment Editor.
+        progressBar: Shown while a task is read.
+        onChanged: Called when the task, its state or what is known of it changed.
+        clock: Seconds for the active time, or None for the machine's.
+    """
+
+    def __init__(
+        self, context: ReviewContext, editor: EditorPanel, progressBar: Any, onChanged: Call, clock: Callable[[], float] | None = None
+    ) -> None:
+        self._context, self._editor, self._onChanged = context, editor, onChanged
+        self._ahead, self._work = ReadAhead(), PanelWork(progressBar)
+        self.activeTime = ActiveTime() if clock is None else ActiveTime(clock)
+        self.session: TaskSession | None = None
+        self.nodes: TaskNodes | None = None
+        self.opening: Task | None = None
+        self.problem = ""
+        self._loaded: ReviewCase | None = None
+        self._afterOpen: Call | None = None
+        self._stamp: Any = None
+
+    @property
+    def task(self) -> Task | None:
+        """The open task, or the one that is being opened."""
+        return self.opening or (self.session.task if self.session is not None else None)
+
+    @property
+    def editable(self) -> bool:
+        """Whether the open task can be edited."""
+        return self.session is not None and self.session.editable and self.nodes is not None and self.nodes.whole
+
+    def open(self, task: Task, take_over: bool = False, then: Call | None = None) -> bool:
+        """Close the open task and open another one; it is taken when it is free, and shown for looking when it is not.
+
+        Returns:
+            False when the open task could not be closed: its edits could not be kept anywhere.
+        """
+        if not self.leave():
+            return False
+        worklist = self._context.worklist
+        if worklist is None:
+            return False
+        self.problem = ""
+        task = worklist.task(task.case, task.organ)
+        if not worklist.read_only and task.state not in FINISHED:
+            with suppress(TaskTakenError):  # then it is shown read-only, with whose it is
+                task = worklist.take(task.case, task.organ, self._context.reader, take_over)
+        self.opening, self._afterOpen = task, then
+        self._read(task, self._loaded)
+        self._onChanged()
+        return True
+
+    def _read(self, task: Task, known: ReviewCase | None) -> None:
+        work = self._ahead.request(self._context.folder / task.case, task.organ, known)
+        self._work.wait(work, self._onRead, self._onFailed)
+
+    def _onRead(self, loaded: ReviewCase) -> None:
+        task, worklist = self.opening, self._context.worklist
+        self._ahead.cancel()
+        if task is None or worklist is None:
+            return
+        if not is_current(loaded):  # somebody saved meanwhile
+            self._read(task, loaded)
+            return
+        try:
+            self.nodes = scene.show_task(loaded, self.nodes, self._loaded)
+            self.session = TaskSession(worklist, loaded, task, self._context.reader, self._context.fallback)
+        except Exception as error:  # the panel goes on with the next task
+            self._onFailed(error)
+            return
+        self._loaded, self.opening = loaded, None
+        self._editor.attach(self.nodes, self.session.editable)
+        self._stamp = self._segmentStamp()
+        if self.session.editable:
+            self.activeTime.start()
+        then, self._afterOpen = self._afterOpen, None
+        self._onChanged()
+        if then is not None:
+            then()
+
+    def _onFailed(self, error: Exception) -> None:
+        task, self.opening, self._afterOpen = self.opening, None, None
+        self._ahead.cancel()
+        self.removeNodes()
+        self.problem = errorText(error)
+        if not isinstance(error, AtlasError):
+            _log.error("a task could not be opened", exc_info=error)
+        worklist = self._context.worklist
+        if task is not None and worklist is not None and not worklist.read_only:
+            try:
+                worklist.leave(task, self._context.reader, keep=False)
+            except AtlasError as second:
+                _log.warning("%s", second)
+        self._onChanged()
+
+    def readAhead(self, task: Task | None) -> None:
+        """Read a task in the background, as it will probably be opened next."""
+        if task is not None and self.opening is None and self._context.worklist is not None:
+            self._ahead.request(self._context.folder / task.case, task.organ, self._loaded)
+
+    def mask(self) -> SparseVolume | None:
+        """Return the mask in the editor, or None when no task is open or its nodes are gone."""
+        if self.session is None or self.nodes is None or not self.nodes.whole:
+            return None
+        return self.session.sparse(scene.edited_mask(self.nodes, self.session.loaded))
+
+    def save(self, comment: str) -> None:
+        """Save the mask as a revision; asks before an organ is emptied. Raises AtlasError."""
+        self._decided(lambda session, mask, empty: session.save(mask, comment, empty))
+
+    def decide(self, state: State, comment: str) -> None:
+        """Accept, reject, flag or skip. Raises AtlasError."""
+        self._decided(lambda session, mask, empty: session.decide(state, mask, comment, empty))
+
+    def _decided(self, act: Callable[[TaskSession, SparseVolume, bool], Task]) -> None:
+        session, mask = self.session, self.mask()
+        if session is None or mask is None:
+            return
+        empties = is_empty(mask.box) and not is_empty(session.saved.box)
+        organ = session.task.organ
+        question = _("The mask of {organ} is empty. Is this organ really absent in this case?").format(organ=organ)
+        if empties and not slicer.util.confirmYesNoDisplay(question):
+            return
+        try:
+            act(session, mask, empties)
+        except AtlasError:
+            self.autosave(told=False)  # the mask stays in the editor, and a copy of it goes to the disk
+            raise
+        finally:
+            self.countTime()
+            self._editor.setEditable(self.editable)
+            self._onChanged()
+
+    def autosave(self, told: bool = True) -> bool:
+        """Put unsaved edits on the disk; say so once when that fails (`told`) and return False."""
+        session = self.session
+        if session is None or not session.editable:
+            return True
+        try:
+            mask = self.mask()
+            if mask is not None:
+                session.autosave(mask)
+        except AtlasError as error:
+            if told:
+                showError(error)
+            else:
+                _log.error("unsaved edits could not be kept: %s", error)
+            return False
+        self._stamp = self._segmentStamp()
+        return True
+
+    @property
+    def touched(self) -> bool:
+        """Whether the organ was changed since it was last put on the disk; cheap."""
+        return self.editable and self._segmentStamp() != self._stamp
+
+    def _segmentStamp(self) -> Any:
+        if self.nodes is None or not self.nodes.whole:
+            return None
+        return scene.segment_stamp(self.nodes)
+
+    def recover(self, autosave: Autosave) -> None:
+        """Put unsaved edits into the editor, as one step that can be undone. Raises AtlasError."""
+        if self.session is None or self.nodes is None or not self.editable:
+            return
+        mask = read_autosave(autosave, self.session.loaded.grid)
+        self._editor.saveStateForUndo()
+        scene.put_mask(self.nodes, mask)
+        self.session.recovered(autosave)
+        self._onChanged()
+
+    def putMask(self, mask: SparseVolume) -> None:
+        """Put a mask into the editor, as one step that can be undone."""
+        if self.nodes is not None and self.editable:
+            self._editor.saveStateForUndo()
+            scene.put_mask(self.nodes, mask)
+            self._onChanged()
+
+    def countTime(self) -> None:
+        """Write the active time so far to the list."""
+        session = self.session
+        if session is None or session.worklist.read_only:
+            return
+        try:
+            session.worklist.add_seconds(session.task, session.reader, self.activeTime.take())
+        except AtlasError as error:
+            _log.warning("active time was not written: %s", error)
+
+    def leave(self, forced: bool = False) -> bool:
+        """Close the open task: edits go to the disk, a task that was only looked at goes back to the list.
+
+        Args:
+            forced: Close it also when that fails, as at the end of the program.
+
+        Returns:
+            False when the edits could not be kept and the task stays open.
+        """
+        self._cancelOpening()
+        session = self.session
+        if session is None:
+            return True
+        self.countTime()
+        try:
+            session.leave(self.mask() if session.editable else None)
+        except AtlasError as error:
+            _log.error("the task could not be closed: %s", error)
+            if not forced:
+                showError(error)
+            if not forced and isinstance(error, StorageError):
+                return False
+        self.activeTime.stop()
+        self.session = None
+        self._editor.detach()
+        return True
+
+    def _cancelOpening(self) -> None:
+        task, self.opening, self._afterOpen = self.opening, None, None
+        self._work.cancel()
+        worklist = self._context.worklist
+        if task is not None and worklist is not None and not worklist.read_only:
+            worklist.leave(task, self._context.reader, keep=False)
+
+    def close(self, forced: bool = False) -> bool:
+        """Close the open task and remove its nodes. Returns as `leave`."""
+        if not self.leave(forced):
+            return False
+        self._ahead.cancel()
+        self.problem = ""
+        self.removeNodes()
+        self._onChanged()
+        return True
+
+    def removeNodes(self) -> None:
+        """Remove the nodes of the task that was open last."""
+        if self.nodes is not None:
+            scene.remove_task(self.nodes)
+        self.nodes = self._loaded = None
+
+    def sceneClosing(self) -> None:
+        """Keep the edits before the nodes vanish."""
+        self.leave(forced=True)
+        self.nodes = self._loaded = None
+        self.problem = ""
+
+    def cleanup(self) -> None:
+        """Close the task, end the threads, let go of the timer."""
+        self.close(forced=True)
+        self._work.cleanup()

@@ -1,0 +1,163 @@
+"""One task while it is open: what is saved, what is not, and what each verdict does with it. No MRML, no Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from AtlasReviewLib.autosave import Autosave, AutosaveFile, autosaves_of_task, utc_now
+from AtlasReviewLib.review_case import OrganMask, ReviewCase, same_mask, sparse_of, stamp
+from AtlasReviewLib.revisions import save_revision
+from AtlasReviewLib.task_states import ACCEPTED, REVISED, State, require_verdict
+from AtlasReviewLib.worklist import Worklist
+from AtlasReviewLib.worklist_rows import Task, TaskTakenError
+from AtlasSegmentLib.errors import DatasetError, StorageError
+from AtlasSegmentLib.sparse import SparseVolume, is_empty
+from AtlasSegmentLib.volume import Volume
+
+
+class TaskSession:
+    """An open task of a reader.
+
+    Args:
+        worklist: The list that the task is on.
+        loaded: What was read of it.
+        task: The task as it is in the list.
+        reader: Who opened it.
+        fallback: Folder of the user for edits of datasets that cannot be written.
+        now: Clock, in UTC.
+    """
+
+    def __init__(
+        self, worklist: Worklist, loaded: ReviewCase, task: Task, reader: str, fallback: Path, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        self.worklist, self.loaded, self.task, self.reader = worklist, loaded, task, reader
+        self._fallback, self._now = fallback, now
+        self._autosave = AutosaveFile(loaded.case, task.organ, reader, fallback, now) if self.editable else None
+        self._kept: SparseVolume | None = None
+
+    @property
+    def editable(self) -> bool:
+        """Tell whether the reader has the task in hand and the list can be written."""
+        return not self.worklist.read_only and self.task.is_mine(self.reader)
+
+    @property
+    def saved(self) -> SparseVolume:
+        """The mask that is on the disk as the current one."""
+        return self.loaded.baseline.mask
+
+    def sparse(self, mask: Volume) -> SparseVolume:
+        """Return a mask of the scene as the box that it fills."""
+        return sparse_of(mask.array, self.loaded.grid)
+
+    def is_changed(self, mask: SparseVolume) -> bool:
+        """Tell whether a mask has other voxels than the one on the disk."""
+        return not same_mask(mask, self.saved)
+
+    def unsaved(self) -> list[Autosave]:
+        """Return earlier unsaved edits of this reader for this task that can be recovered, the newest first."""
+        return autosaves_of_task(self.loaded.case, self.task.organ, self.reader, self._fallback) if self.editable else []
+
+    def recovered(self, autosave: Autosave) -> None:
+        """Note that the edits of an autosave are in the scene now."""
+        if self._autosave is not None:
+            self._autosave.adopt(autosave)
+
+    def autosave(self, mask: SparseVolume) -> Path | None:
+        """Put the edits on the disk; nothing is written when they are there already or there are none.
+
+        Raises:
+            StorageError: They cannot be written anywhere.
+        """
+        if self._autosave is None:
+            return None
+        if not self.is_changed(mask):
+            self._autosave.remove()  # all was undone, or is a revision: the same voxels are on the disk as a mask
+            self._kept = None
+            return None
+        if self._kept is not None and same_mask(mask, self._kept):
+            return None
+        file = self._autosave.write(mask)
+        self._kept = mask
+        return file
+
+    def save(self, mask: SparseVolume, comment: str = "", allow_empty: bool = False) -> Task:
+        """Save the mask as a revision when it differs from the one on the disk, and say so in the list.
+
+        Raises:
+            TaskTakenError: Another reader took the task over; nothing was saved as a revision.
+            InputError: The mask is empty where the one on the disk is not, without `allow_empty`.
+            StorageError: The disk is full or the folder cannot be written.
+            DatasetError: The case is gone.
+        """
+        self._require_mine()
+        if not self.is_changed(mask):
+            return self.task
+        self._save(mask, comment, allow_empty)
+        return self.task
+
+    def decide(self, state: State, mask: SparseVolume, comment: str = "", allow_empty: bool = False) -> Task:
+        """Accept (what is not saved is saved first), reject, flag or skip the task.
+
+        Edits of a task that is rejected, flagged or skipped stay on the disk as unsaved ones.
+
+        Raises:
+            InputError: A rejection has no comment; or as `save`.
+            TaskTakenError, StorageError, DatasetError: As `save`.
+        """
+        self._require_mine()
+        require_verdict(self.task.state, state, comment)
+        if state == ACCEPTED:
+            self.save(mask, comment, allow_empty)
+        else:
+            self.autosave(mask)
+        self.task = self.worklist.set_state(self.task, state, self.reader, comment)
+        return self.task
+
+    def leave(self, mask: SparseVolume | None) -> None:
+        """Close the task: unsaved edits go to the disk, and a task that was only looked at goes back to the list.
+
+        Raises:
+            StorageError: The edits cannot be written; the task stays the reader's.
+        """
+        if not self.editable:
+            return
+        if mask is not None:
+            self.autosave(mask)
+        keep = self._autosave is not None and self._autosave.exists
+        self.worklist.leave(self.task, self.reader, keep)
+
+    def _require_mine(self) -> None:
+        if self.worklist.read_only:
+            message = f"{self.worklist.folder}: the dataset folder cannot be written."
+            raise StorageError(message, "Ask for write permission, or copy the dataset to a folder of your own.")
+        now = self.worklist.task(self.task.case, self.task.organ)
+        if not now.is_mine(self.reader):
+            message = f"{now.case}, {now.organ}: is in the hands of {now.reader or 'nobody'} by now ({now.state})."
+            raise TaskTakenError(message, "Your edits are kept; agree with each other, then take it over.", now)
+        if not self.loaded.case.folder.is_dir():
+            message = f"{self.loaded.case.folder}: the case is not there any more."
+            raise DatasetError(message, "Put it back, then save again; your edits stay in the editor.")
+
+    def _save(self, mask: SparseVolume, comment: str, allow_empty: bool) -> None:
+        case, organ, grid = self.loaded.case, self.task.organ, self.loaded.grid
+        empty_before = is_empty(self.saved.box)
+        volume = Volume(mask.dense(), grid.affine, f"{organ} in the editor", grid.header)
+        revision = save_revision(case, organ, volume, self.reader, comment=comment, now=self._now, allow_empty=allow_empty or empty_before)
+        revised = case.average.revised_mask(organ)
+        stamps = {**self.loaded.stamps, str(revised): stamp(revised)}
+        organs = {**self.loaded.organs, organ: OrganMask(mask, revised, True)}
+        self.loaded = replace(self.loaded, organs=organs, stamps=stamps)
+        if self._autosave is not None:
+            self._autosave.remove()
+        self._kept = None
+        self.task = self.worklist.set_state(self.task, REVISED, self.reader, comment, revision.id, revision.sha256)
+
+
+def voxels_of(mask: SparseVolume) -> int:
+    """Return the number of voxels inside a mask."""
+    return int(np.count_nonzero(mask.crop))

@@ -1,0 +1,98 @@
+"""When worklist.sqlite is damaged: keep it under another name, and build a new one with all that can still be read of it."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from AtlasReviewLib.task_states import STATES
+from AtlasReviewLib.worklist import Worklist
+from AtlasReviewLib.worklist_merge import PROGRAM, open_worklist
+from AtlasReviewLib.worklist_rows import append_event
+from AtlasReviewLib.worklist_store import NAME, connect_to_read
+from AtlasSegmentLib.files import storage_errors, sync_folder
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
+
+_log = logging.getLogger(__name__)
+_KEPT = ("state", "reader", "active_seconds", "comment", "revision", "sha256")
+_EVENT = (
+    "time",
+    "reader",
+    "session",
+    "case_name",
+    "organ",
+    "kind",
+    "state_before",
+    "state_after",
+    "seconds",
+    "revision",
+    "sha256",
+    "comment",
+)
+_SIDE_FILES = ("", "-wal", "-shm", "-journal")
+
+
+def rebuild_worklist(folder: Path, progress: ProgressCallback = ignore_progress) -> tuple[Worklist, Path]:
+    """Set the damaged worklist of a dataset folder aside and build a new one.
+
+    Tasks come from the cases, states and history from what can still be read of the damaged file; organs with a revised
+    mask that no readable row mentions are "revised".
+
+    Returns:
+        The new worklist, and the name under which the damaged file is kept, byte for byte.
+
+    Raises:
+        StorageError: The folder cannot be written; nothing was changed.
+        DatasetError: As `open_worklist`.
+    """
+    kept = keep_damaged(folder / NAME)
+    worklist, _ = open_worklist(folder, progress)
+    with worklist.store.writing() as db:
+        for event in _readable(kept, "event", _EVENT):
+            names = ", ".join(_EVENT)
+            with suppress(sqlite3.IntegrityError):
+                db.execute(f"INSERT INTO event ({names}) VALUES ({', '.join('?' * len(_EVENT))})", event)
+        restored = sum(_restore(db, task) for task in _readable(kept, "task", ("case_name", "organ", *_KEPT)))
+        append_event(db, worklist.time_now(), PROGRAM, "", "", "rebuild", comment=f"{restored} states read from {kept.name}")
+    return worklist, kept
+
+
+def keep_damaged(path: Path) -> Path:
+    """Give a worklist and its side files another name in the same folder; return the new name.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    time = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+    kept = path.with_name(f"{path.stem}-damaged-{time}{path.suffix}")
+    with storage_errors(kept):
+        for ending in reversed(_SIDE_FILES):  # the main file last: until then a second try finds everything again
+            source = path.with_name(path.name + ending)
+            if source.exists():
+                source.rename(kept.with_name(kept.name + ending))
+        sync_folder(path.parent)
+    return kept
+
+
+def _readable(path: Path, table: str, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a damaged file up to the first one that cannot be read."""
+    try:
+        with closing(connect_to_read(path)) as connection:
+            yield from connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY id")
+    except sqlite3.Error as error:
+        _log.warning("%s: the table %s cannot be read to its end: %s", path, table, error)
+
+
+def _restore(db: sqlite3.Connection, values: tuple[Any, ...]) -> int:
+    case, organ, state, *_ = values
+    if state not in STATES:
+        return 0
+    names = ", ".join(f"{name} = ?" for name in _KEPT)
+    with suppress(sqlite3.Error):  # a damaged page may hold values of any type
+        return db.execute(f"UPDATE task SET {names} WHERE case_name = ? AND organ = ?", (*values[2:], case, organ)).rowcount
+    return 0

@@ -1,0 +1,89 @@
+"""The command `atlas export`: a case or a label map as label map, masks or DICOM segmentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from AtlasSegmentLib import console
+from AtlasSegmentLib.case_folder import open_case
+from AtlasSegmentLib.dicom_seg import SegDetails
+from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.export_formats import (
+    DICOM_SEG,
+    ENDINGS,
+    ORGANS,
+    OWN_VALUES,
+    SEG_NRRD,
+    TABLES,
+    ExportOutcome,
+    ExportRequest,
+    export_organs,
+    with_ending,
+)
+from AtlasSegmentLib.export_organs import Organ
+from AtlasSegmentLib.export_source import dicom_slices_of, model_of_case, organs_of_case, organs_of_label_map
+from AtlasSegmentLib.volume import Grid
+
+_FORMATS = tuple(kind for kind in ENDINGS if kind != SEG_NRRD)
+
+
+def export_command(
+    source: Annotated[Path, typer.Argument(readable=False, help="Case folder, or a label map (.nii.gz, .nrrd, .mha).")],
+    out: Annotated[Path, typer.Option(readable=False, help="File to write; for --format organs a folder.")],
+    kind: Annotated[str, typer.Option("--format", help=f"One of {', '.join(_FORMATS)}.")] = "nifti",
+    values: Annotated[str, typer.Option(help=f"Values of a label map: {', '.join(TABLES)}, or another table.")] = OWN_VALUES,
+    model: Annotated[str | None, typer.Option(help="Export this model's masks instead of the average and its revisions.")] = None,
+    table: Annotated[str | None, typer.Option(help="What the values of the given label map mean: a table, or a JSON file.")] = None,
+    dicom: Annotated[Path | None, typer.Option(readable=False, help="Folder of the CT's DICOM slices, for dicom-seg.")] = None,
+    series: Annotated[str | None, typer.Option(help="SeriesInstanceUID (or its end) when that folder holds several.")] = None,
+    accept_losses: Annotated[bool, typer.Option("--accept-losses", help="Write a label map that cannot hold everything.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace files that are there.")] = False,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Write the organs of a case or label map as one label map, as one mask an organ, or as a DICOM segmentation.
+
+    Example: atlas export data/hospital/scan --format dicom-seg --dicom scan-dicom --out scan_seg.dcm
+    """
+    if kind not in _FORMATS:
+        message = f"There is no export format {kind!r}."
+        raise InputError(message, f"Use one of {', '.join(_FORMATS)}.")
+    organs, grid, details = _organs(source, model, table)
+    slices = dicom_slices_of(dicom, series) if kind == DICOM_SEG and dicom is not None else []
+    if kind == DICOM_SEG and dicom is None:
+        message = "A DICOM segmentation refers to the CT's DICOM slices."
+        raise InputError(message, "Add --dicom FOLDER with the slices that the CT was read from.")
+    path = out if kind == ORGANS else with_ending(out, kind)
+    request = ExportRequest(kind, path, values, replace, accept_losses, str(source), tuple(slices), details)
+    with console.progress_bar("export") as progress:
+        outcome = export_organs(organs, grid, request, progress)
+    _report(outcome, as_json)
+
+
+def _organs(source: Path, model: str | None, table: str | None) -> tuple[list[Organ], Grid, SegDetails]:
+    if source.is_dir():
+        case = open_case(source)
+        organs, grid = organs_of_case(case, model)
+        algorithm, corrected = model_of_case(case, model)
+        return organs, grid, SegDetails(case.name, "SEMIAUTOMATIC" if corrected else "AUTOMATIC", algorithm)
+    if model is not None:
+        message = f"{source}: is a label map, and --model {model} names a model of a case."
+        raise InputError(message, "Give the case folder, or leave --model out.")
+    organs, grid = organs_of_label_map(source, table)
+    return organs, grid, SegDetails(source.name, "SEMIAUTOMATIC")
+
+
+def _report(outcome: ExportOutcome, as_json: bool) -> None:
+    if not outcome.files:
+        message = f"The label map cannot hold everything: {' '.join(outcome.remarks)} Nothing was written."
+        raise InputError(message, "Add --accept-losses, or use --format organs, which keeps every mask whole.")
+    if as_json:
+        files = [str(path) for path in outcome.files]
+        console.print_json({"files": files, "bytes": outcome.bytes, "organs": outcome.organs, "remarks": list(outcome.remarks)})
+        return
+    for path in outcome.files:
+        console.print_line(f"{path} ({path.stat().st_size} bytes)")
+    for remark in outcome.remarks:
+        console.print_line(remark)

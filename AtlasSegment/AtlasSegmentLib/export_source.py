@@ -1,0 +1,116 @@
+"""What `atlas export` exports: the masks of a case folder, or the organs of a label map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from AtlasSegmentLib.case_folder import CaseFolder
+from AtlasSegmentLib.dicom_slices import scan_folder
+from AtlasSegmentLib.errors import DatasetError, InputError, LabelError
+from AtlasSegmentLib.export_organs import Organ, organs_of_labels
+from AtlasSegmentLib.export_table import table_paths
+from AtlasSegmentLib.files import read_json
+from AtlasSegmentLib.labels import LabelTable, load_table, structure_for, table_names
+from AtlasSegmentLib.nifti import read_grid, read_nifti
+from AtlasSegmentLib.volume import Array, Grid, require_same_grid
+from AtlasSegmentLib.volume_io import read_label_volume
+
+
+def organs_of_case(case: CaseFolder, model: str | None = None) -> tuple[list[Organ], Grid]:
+    """Return the masks of a case as organs in the order of their AbdomenAtlas values, and the CT's grid.
+
+    Args:
+        case: The case.
+        model: Its masks; by default the average's, with the newest revision of an organ in place of the prediction.
+
+    Raises:
+        DatasetError: The case has no masks of that kind.
+        InputError: A file is damaged.
+    """
+    source = case.average if model is None else case.backbone(model)
+    revised = set(case.average.revised_organs()) if model is None else set()
+    names = sorted({*source.organs(), *revised})
+    if not names:
+        what = "no average" if model is None else f"no masks of the model {model!r}; it has {', '.join(case.models()) or 'none'}"
+        message = f"{case.folder}: has {what}."
+        raise DatasetError(message, "Run atlas segment and atlas average first, or name one of its models with --model.")
+    paths = {name: source.revised_mask(name) if name in revised else source.mask(name) for name in names}
+    grid = read_grid(case.ct if case.ct.is_file() else next(iter(paths.values())))
+    organs = [Organ(name, structure_for(name), _mask_reader(path, grid), _abdomenatlas_value(name)) for name, path in paths.items()]
+    return sorted(organs, key=lambda organ: (organ.value is None, organ.value or 0)), grid
+
+
+def _abdomenatlas_value(name: str) -> int | None:
+    try:
+        return load_table("abdomenatlas").value_of(name)
+    except LabelError:
+        return None
+
+
+def _mask_reader(path: Path, grid: Grid) -> Callable[[], Array]:
+    def read() -> Array:
+        volume = read_nifti(path)
+        require_same_grid(volume, grid)
+        return volume.array
+
+    return read
+
+
+def organs_of_label_map(path: Path, table: str | None = None) -> tuple[list[Organ], Grid]:
+    """Return the organs of a label map, and its grid.
+
+    Args:
+        path: Any format that can be read.
+        table: Name of a table, or a JSON file in its format; by default the table that an export left beside the label map.
+
+    Raises:
+        InputError: The file cannot be read, or no table is known for it.
+        LabelError: A value that the table does not have.
+    """
+    labels = read_label_volume(path, _table_of(path, table))
+    organs = organs_of_labels(labels)
+    if not organs:
+        message = f"{path}: holds no label, every voxel is background."
+        raise InputError(message, "Give a label map with organs.")
+    return organs, labels.grid
+
+
+def _table_of(path: Path, table: str | None) -> LabelTable:
+    beside = table_paths(path)[1]
+    if table is None and beside.is_file():
+        table = str(beside)
+    if table is None:
+        message = f"{path}: nobody says what its values mean."
+        raise InputError(message, f"Add --table with one of {', '.join(table_names())}, or a JSON file with the labels.")
+    if table.lower().endswith(".json"):
+        return LabelTable.from_json(read_json(Path(table)), table)
+    return load_table(table)
+
+
+def dicom_slices_of(folder: Path, series: str | None = None) -> list[Path]:
+    """Return the files of one series of slices that lie directly in a folder.
+
+    Args:
+        folder: The folder.
+        series: The SeriesInstanceUID, or its end, when there are several.
+
+    Raises:
+        InputError: No slices, or not exactly one series.
+    """
+    slices = scan_folder(Path(folder)).slices
+    uids = sorted({item.series_uid for item in slices})
+    matching = [uid for uid in uids if series is None or uid.endswith(series)]
+    if len(matching) != 1:
+        listed = ", ".join(f"…{uid[-12:]}" for uid in uids) or "none"
+        message = f"{folder}: {len(matching)} series of slices match, and one is needed (there are: {listed})."
+        raise InputError(message, "Give the folder of the CT's slices, and --series with the end of the UID where it holds several.")
+    return [item.path for item in slices if item.series_uid == matching[0]]
+
+
+def model_of_case(case: CaseFolder, model: str | None) -> tuple[str, bool]:
+    """Return (name of what drew the masks, whether a person corrected some)."""
+    if model is not None:
+        return model, False
+    names = " + ".join(case.models())
+    return names or "average", bool(case.average.revised_organs())
