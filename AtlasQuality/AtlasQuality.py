@@ -90,8 +90,7 @@ class AtlasQualityWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic: AtlasQualityLogic | None = None
         self._parameterNode: Any = None
         self._guiTag: Any = None
-        self._result: ReviewResult | None = None
-        self._loadedFor: tuple[str, str] | None = None
+        self._shownSegmentation: Any = None
         self._entered = False
 
     def setup(self) -> None:
@@ -103,28 +102,28 @@ class AtlasQualityWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = AtlasQualityLogic()
         self._makeParts()
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self.onNodeRemoved)
-        self.ui.openCaseButton.connect("clicked(bool)", self.onOpenCase)
-        self.ui.caseFolderEdit.connect("currentPathChanged(QString)", self._updateReasons)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.initializeParameterNode()
 
     def _makeParts(self) -> None:
+        from AtlasQualityLib.panel_case import CasePanel
         from AtlasQualityLib.panel_compare import ComparePanel
         from AtlasQualityLib.panel_organs import OrgansPanel
         from AtlasQualityLib.panel_overlay import OverlayPanel
         from AtlasQualityLib.panel_spots import SpotsPanel
-        from AtlasSegmentLib.panel_job import ApplyCancel, PanelJob
+        from AtlasQualityLib.work_folders import WorkFolders
         from AtlasSegmentLib.panel_shortcuts import PanelShortcuts
 
-        self.job = PanelJob(self.ui.progressBar, self.ui.statusLabel, onStateChanged=self._onJobState)
-        self._findErrors = ApplyCancel(self.ui.findErrorsButton, self.job, self.onFindErrors, self.ui.reasonLabel)
+        self._folders = WorkFolders(Path(slicer.app.temporaryPath))
         self._organs = OrgansPanel(self.ui.organsTable, self._onOrganChosen)
         self._overlay = OverlayPanel(self.ui, self._organs.select)
         self._spots = SpotsPanel(self.ui, self._onSpotChosen)
-        self._compare = ComparePanel(self.ui, self.logic.makeFolder)
+        self._case = CasePanel(self.ui, self._folders.make, self._onResult)
+        self._compare = ComparePanel(self.ui, self._folders.make)
         self._shortcuts = PanelShortcuts()
         self._shortcuts.bind("H", self.ui.showOverlayButton)
         self._shortcuts.bind(".", self.ui.thresholdUpButton, repeat=True)
@@ -149,16 +148,13 @@ class AtlasQualityWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Leave nothing behind: no process, key, observer or file."""
         self.exit()
         self.setParameterNode(None)
-        self._compare.cleanup()
-        self._findErrors.cleanup()
-        self.job.cleanup()
-        self._organs.cleanup()
+        for part in (self._compare, self._case, self._organs):
+            part.cleanup()
         self.removeObservers()
-        self.logic.removeFolders()
+        self._folders.remove()
 
     def onSceneStartClose(self, _caller: Any, _event: Any) -> None:
         """Stop what works on nodes that are about to go."""
-        self.job.cancel()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, _caller: Any, _event: Any) -> None:
@@ -186,27 +182,20 @@ class AtlasQualityWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameterNode(self, parameterNode: Any) -> None:
         """Connect the panel with a parameter node, or with none."""
-        if (
-            parameterNode is not None
-            and self._parameterNode is not None
-            and parameterNode.parameterNode is self._parameterNode.parameterNode
-        ):
+        old = self._parameterNode
+        if old is not None and parameterNode is not None and parameterNode.parameterNode is old.parameterNode:
             return
-        if self._parameterNode is not None:
-            self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
+        if old is not None:
+            old.disconnectGui(self._guiTag)
+            self.removeObserver(old.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
         self._parameterNode = parameterNode
-        self._loadedFor = None
-        self._result = None
-        self._overlay.setParameterNode(parameterNode)
-        self._compare.setParameterNode(parameterNode)
-        if parameterNode is None:
-            self._organs.show(None, None)
-            self._spots.show([])
-            return
-        self._guiTag = parameterNode.connectGui(self.ui)
-        self.addObserver(parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
-        self._onParametersChanged()
+        for part in (self._case, self._overlay, self._compare):
+            part.setParameterNode(parameterNode)
+        self._showTables(None)
+        if parameterNode is not None:
+            self._guiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
+            self._onParametersChanged()
 
     def _onParametersChanged(self, _caller: Any = None, _event: Any = None) -> None:
         if self._parameterNode is None:
@@ -215,74 +204,23 @@ class AtlasQualityWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if segmentation is not None and not slicer.mrmlScene.IsNodePresent(segmentation):
             self._parameterNode.segmentation = None  # it was deleted; this method is called again
             return
-        folder = self.logic.caseFolderOf(segmentation)
-        chosen = (segmentation.GetID() if segmentation is not None else "", folder)
-        if chosen != self._loadedFor:
-            isOther, self._loadedFor = self._loadedFor is not None, chosen
-            if isOther and (self._result is None or self._result.case != folder):
-                self._setResult(None)
-            self._loadResult(folder)
-        self._overlay.update()
-        self._compare.update()
-        self._updateReasons()
+        if segmentation is not self._shownSegmentation:
+            self._showTables(self._case.result)
+        for part in (self._case, self._overlay, self._compare):
+            part.update()
 
-    def _loadResult(self, folder: str) -> None:
-        """Show the segmentation, and the maps that its case has already."""
-        self._organs.show(self._parameterNode.segmentation, self._result)
-        if folder and self._result is None and self.logic.hasAttention(folder) and not self.job.running:
-            self._startTask("review_files", {"case": folder}, self._onReviewed)
-
-    def _setResult(self, result: ReviewResult | None) -> None:
-        self._result = result
+    def _onResult(self, result: ReviewResult | None) -> None:
+        """Show what is in the case of the chosen segmentation."""
         self._overlay.setResult(result)
-        self._organs.show(self._parameterNode.segmentation, result)
+        self._showTables(result)
+
+    def _showTables(self, result: ReviewResult | None) -> None:
+        parameters = self._parameterNode
+        self._shownSegmentation = parameters.segmentation if parameters is not None else None
+        self._organs.show(self._shownSegmentation, result)
         self._spots.show(result.spots if result is not None else [])
-        if self._parameterNode.organ:
-            self._organs.select(self._parameterNode.organ)
-
-    def _startTask(self, task: str, arguments: dict[str, Any], onResult: Any) -> None:
-        work = self.logic.makeFolder("maps")
-        self.job.start(f"AtlasQualityLib.tasks:{task}", {**arguments, "work": str(work)}, lambda answer: onResult(answer, work))
-
-    def onFindErrors(self) -> None:
-        """Average and find attention in the child process."""
-        folder = self.logic.caseFolderOf(self._parameterNode.segmentation)
-        self._startTask("find_errors", {"case": folder, "all_organs": self._parameterNode.allOrgans}, self._onReviewed)
-
-    def onOpenCase(self, _checked: bool = False) -> None:
-        """Load a case folder: CT, average and attention."""
-        self._startTask("open_files", {"case": self.ui.caseFolderEdit.currentPath}, self._onOpened)
-
-    def _onOpened(self, answer: dict[str, Any], work: Path) -> None:
-        from AtlasQualityLib import scene_case
-        from AtlasQualityLib.review_result import ReviewResult
-
-        ct, segmentation = scene_case.add_case(answer, work)
-        if ct is not None:
-            scene_case.show_background(ct)
-        self.ui.caseFolderEdit.addCurrentPathToHistory()
-        self._result = ReviewResult.from_json(answer, work)
-        self._loadedFor = (segmentation.GetID(), self._result.case)
-        self._parameterNode.segmentation = segmentation
-        self._setResult(self._result)
-        self._sayFound()
-
-    def _onReviewed(self, answer: dict[str, Any], work: Path) -> None:
-        from AtlasQualityLib.review_result import ReviewResult
-
-        if self._parameterNode is None:
-            return
-        folder = self.logic.caseFolderOf(self._parameterNode.segmentation)
-        if folder != answer["case"]:  # another segmentation was chosen meanwhile
-            self._loadResult(folder)
-            return
-        self._setResult(ReviewResult.from_json(answer, work))
-        self._sayFound()
-
-    def _sayFound(self) -> None:
-        count = len(self._result.spots)
-        self.ui.statusLabel.text = _("{count} hot spots").format(count=count) if self._result.maps else ""
-        self._updateReasons()
+        if parameters is not None and parameters.organ:
+            self._organs.select(parameters.organ)
 
     def _onOrganChosen(self, organ: str, _segmentId: str) -> None:
         self._parameterNode.organ = organ
@@ -293,99 +231,20 @@ class AtlasQualityWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._organs.select(spot.organ)
         self.logic.jumpTo(spot.center, self._parameterNode.segmentation)
 
-    def _onJobState(self, _state: Any) -> None:
-        self._updateReasons()
-
-    def _updateReasons(self, _value: Any = None) -> None:
-        """Say what is missing for each button."""
-        if self._parameterNode is None:
-            return
-        segmentation = self._parameterNode.segmentation
-        self._findErrors.setReason(self.logic.whyNoErrors(segmentation))
-        self.ui.sourceLabel.text = self.logic.describe(segmentation, self._result)
-        self.ui.sourceLabel.setVisible(bool(self.ui.sourceLabel.text))
-        reason = self.logic.whyNotOpened(self.ui.caseFolderEdit.currentPath)
-        self.ui.openCaseButton.enabled = not reason and not self.job.running
-        self.ui.openCaseButton.toolTip = reason or _("Load CT, average masks and attention of this case folder")
-
 
 class AtlasQualityLogic(ScriptedLoadableModuleLogic):
-    """What the panel knows and does without a widget; the libraries are imported late, so that Slicer starts fast."""
-
-    def __init__(self) -> None:
-        ScriptedLoadableModuleLogic.__init__(self)
-        self._folders: list[Path] = []
+    """What the module does without a widget; the libraries are imported late, so that Slicer starts fast."""
 
     def getParameterNode(self) -> AtlasQualityParameterNode:
         """Return the parameter node of the scene."""
         return AtlasQualityParameterNode(super().getParameterNode())
 
-    def caseFolderOf(self, segmentation: Any | None) -> str:
-        """Return the case folder that a segmentation was made from, "" when it has none."""
-        from AtlasSegmentLib.scene import CASE_FOLDER
-
-        return "" if segmentation is None else str(segmentation.GetAttribute(CASE_FOLDER) or "")
-
-    def hasAttention(self, folder: str) -> bool:
-        """Tell whether a case folder has attention maps already."""
-        from AtlasSegmentLib.case_folder import CaseFolder
-
-        return bool(CaseFolder(Path(folder)).average.organs("attention"))
-
-    def whyNoErrors(self, segmentation: Any | None) -> str:
-        """Return why errors cannot be looked for, "" when they can."""
-        from AtlasSegmentLib.case_folder import CaseFolder
-
-        folder = self.caseFolderOf(segmentation)
-        if segmentation is None:
-            return _("Choose a segmentation, or open a case folder.")
-        if not folder:
-            return _(
-                "Finding errors needs the predictions of the models. Segment the CT with Atlas Segment, or open its case folder; volumes "
-                "and comparison work without."
-            )
-        if not Path(folder).is_dir():
-            return _("The case folder {folder} is not there any more.").format(folder=folder)
-        if not CaseFolder(Path(folder)).models():
-            return _("The case folder {folder} holds no predictions of models.").format(folder=folder)
-        return ""
-
-    def describe(self, segmentation: Any | None, result: ReviewResult | None) -> str:
-        """Return in a line what the numbers are of."""
-        if result is None or segmentation is None:
-            return ""
-        models = ", ".join(result.models)
-        return _("Case {case}; {count} models: {models}").format(case=Path(result.case).name, count=len(result.models), models=models)
-
-    def whyNotOpened(self, folder: str) -> str:
-        """Return why a case folder cannot be opened, "" when it can be tried."""
-        if not folder.strip():
-            return _("Choose a case folder.")
-        return "" if Path(folder).is_dir() else _("There is no folder {folder}.").format(folder=folder)
-
     def jumpTo(self, center: tuple[float, float, float], segmentation: Any | None) -> None:
-        """Bring all views to a position of the case, RAS mm."""
+        """Bring all views to a position of the case, RAS mm, where its segmentation stands now."""
         from AtlasQualityLib.scene_masks import to_world
         from AtlasSegmentLib.scene import jump_to
 
         jump_to(to_world(segmentation, center) if segmentation is not None else center)
-
-    def makeFolder(self, purpose: str) -> Path:
-        """Return a new empty folder for files that the child process and the panel share; `removeFolders` removes it."""
-        folder = Path(tempfile.mkdtemp(prefix=f"AtlasQuality-{purpose}-", dir=slicer.app.temporaryPath))
-        for old in [one for one in self._folders if f"-{purpose}-" in one.name][:-1]:  # the last one may still be shown
-            self._remove(old)
-        self._folders.append(folder)
-        return folder
-
-    def removeFolders(self) -> None:
-        """Remove all of them."""
-        for folder in list(self._folders):
-            self._remove(folder)
-
-    def _remove(self, folder: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        self._folders.remove(folder)
 
 
 class AtlasQualityTest(ScriptedLoadableModuleTest):

@@ -67,17 +67,17 @@ class AtlasReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
-        self.panel: Any = None
+        self.ui = self.uiWidget = self.panel = None
         self._parameterNode: Any = None
         self._guiTag: Any = None
 
     def setup(self) -> None:
         """Load the panel from its .ui file and bring it to life."""
         ScriptedLoadableModuleWidget.setup(self)
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/AtlasReview.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/AtlasReview.ui"))
+        self.layout.addWidget(self.uiWidget)
+        self.ui = slicer.util.childWidgetVariables(self.uiWidget)
+        self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = AtlasReviewLogic()
         from AtlasReviewLib.panel_review import ReviewPanel
 
@@ -93,7 +93,9 @@ class AtlasReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
         if self.panel is not None:
             self.panel.cleanup()
-            self.panel = None
+            self.panel = self.ui = None
+            self.uiWidget.setMRMLScene(None)
+            self.uiWidget.deleteLater()  # a reload only hides it, and its widgets would go on watching the scene
 
     def enter(self) -> None:
         """Put keys and clock in force."""

@@ -56,7 +56,7 @@ def test_errors_are_found_in_the_child_process_and_shown(open_module: Any, tmp_p
     assert panel.ui.findErrorsButton.enabled
     panel.ui.findErrorsButton.click()
     assert panel.ui.findErrorsButton.text == "Cancel"
-    wait_until(lambda: not panel.job.running)
+    wait_until(lambda: not panel._case.job.running)
     assert case.average.organs("attention") == ["kidney_left", "liver", "spleen"]
     assert foregrounds() == {panel._parameterNode.overlay.GetID()}
     assert panel.ui.spotsTable.rowCount >= 2
@@ -66,10 +66,10 @@ def test_cancel_stops_the_child_process(open_module: Any, tmp_path: Path, wait_u
     panel = open_module("AtlasQuality")
     open_case(panel, predicted_case(tmp_path), wait_until)
     panel.ui.findErrorsButton.click()
-    child = panel.job._child.pid
+    child = panel._case.job._child.pid
     panel.ui.findErrorsButton.click()
-    assert not panel.job.running
-    assert panel.job._child.pid is None
+    assert not panel._case.job.running
+    assert panel._case.job._child.pid is None
     assert child is not None
     assert panel.ui.findErrorsButton.enabled
 
@@ -83,7 +83,7 @@ def test_a_segmentation_that_was_made_from_a_case_shows_its_attention_at_once(
     segmentation = segmentation_from_labels(true_labels(), "from Atlas Segment")
     segmentation.SetAttribute(CASE_FOLDER, str(attended.folder))
     panel.ui.segmentationSelector.setCurrentNode(segmentation)
-    wait_until(lambda: not panel.job.running)
+    wait_until(lambda: not panel._case.job.running)
     assert foregrounds() == {panel._parameterNode.overlay.GetID()}
     wait_until(lambda: all(column(panel.ui.organsTable, 1)))
     liver = float(column(panel.ui.organsTable, 1)[0])
@@ -144,7 +144,7 @@ def test_hot_spots_bring_all_views_there_and_go_round(opened: Any) -> None:
     for number, button in ((0, ui.nextSpotButton), (1, ui.nextSpotButton), (0, ui.nextSpotButton), (1, ui.previousSpotButton)):
         button.click()
         assert ui.spotsTable.currentRow() == number
-        assert center_of_views() == pytest.approx(opened._result.spots[number].center, abs=0.01)
+        assert center_of_views() == pytest.approx(opened._case.result.spots[number].center, abs=0.01)
     assert "mm" in ui.spotLabel.text
 
 
@@ -153,7 +153,7 @@ def test_a_click_on_a_hot_spot_goes_there_and_shows_its_organ(opened: Any) -> No
     row = column(opened.ui.spotsTable, 1).index("spleen")
     opened.ui.spotsTable.selectRow(row)
     assert opened._parameterNode.organ == "spleen"
-    assert center_of_views() == pytest.approx(opened._result.spots[row].center, abs=0.01)
+    assert center_of_views() == pytest.approx(opened._case.result.spots[row].center, abs=0.01)
 
 
 def test_tables_sort_by_number_and_keep_their_keys(opened: Any, wait_until: Wait) -> None:

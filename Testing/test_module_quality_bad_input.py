@@ -31,7 +31,7 @@ def segmentation_of(case: CaseFolder | None, name: str = "mine") -> Any:
 
 def choose(panel: Any, node: Any, wait_until: Wait) -> None:
     panel.ui.segmentationSelector.setCurrentNode(node)
-    wait_until(lambda: not panel.job.running)
+    wait_until(lambda: not panel._case.job.running)
 
 
 def test_nothing_chosen_says_what_to_do(open_module: Any) -> None:
@@ -51,7 +51,7 @@ def test_a_folder_that_is_no_case_gives_one_message_and_another_one_can_be_opene
     assert "There is no folder" in panel.ui.openCaseButton.toolTip
     panel.ui.caseFolderEdit.currentPath = str(attended.folder.parent)
     panel.ui.openCaseButton.click()
-    wait_until(lambda: not panel.job.running)
+    wait_until(lambda: not panel._case.job.running)
     assert len(answers.shown) == 1
     assert "is not a case folder" in answers.shown[0][1]
     open_case(panel, attended, wait_until)
@@ -69,7 +69,7 @@ def test_a_damaged_attention_map_is_named_and_can_be_made_again(
     assert "liver.nii.gz" in answers.shown[0][1]
     path.unlink()
     panel.ui.findErrorsButton.click()
-    wait_until(lambda: not panel.job.running)
+    wait_until(lambda: not panel._case.job.running)
     assert len(answers.shown) == 1
     assert foregrounds() == {panel._parameterNode.overlay.GetID()}
 
@@ -92,7 +92,7 @@ def test_a_case_folder_that_vanishes_before_the_button_is_pressed_gives_one_mess
     choose(panel, segmentation_of(case), wait_until)
     shutil.rmtree(case.folder)
     panel.ui.findErrorsButton.click()
-    wait_until(lambda: not panel.job.running)
+    wait_until(lambda: not panel._case.job.running)
     assert len(answers.shown) == 1
     assert "is not a case folder" in answers.shown[0][1]
 
@@ -103,7 +103,7 @@ def test_a_case_that_cannot_be_written_gives_one_message(open_module: Any, tmp_p
     panel = open_module("AtlasQuality")
     choose(panel, segmentation_of(case), wait_until)
     panel.ui.findErrorsButton.click()
-    wait_until(lambda: not panel.job.running)
+    wait_until(lambda: not panel._case.job.running)
     assert len(answers.shown) == 1
     assert "average" in answers.shown[0][1]
     assert panel.ui.findErrorsButton.enabled
@@ -169,7 +169,7 @@ def test_a_moved_segmentation_takes_overlay_and_hot_spots_along(open_module: Any
     choose(panel, node, wait_until)
     overlay = volume_from_node(panel._parameterNode.overlay)
     points = np.argwhere(overlay.array) @ overlay.affine[:3, :3].T + overlay.affine[:3, 3]
-    spot = np.add(panel._result.spots[0].center, (25, 0, 0))
+    spot = np.add(panel._case.result.spots[0].center, (25, 0, 0))
     assert np.linalg.norm(points - spot, axis=1).min() < 0.01
     panel.ui.nextSpotButton.click()
     assert center_of_views() == pytest.approx(list(spot), abs=0.01)
@@ -182,10 +182,10 @@ def test_a_child_process_that_dies_gives_one_message(open_module: Any, tmp_path:
     panel = open_module("AtlasQuality")
     choose(panel, segmentation_of(predicted_case(tmp_path)), wait_until)
     panel.ui.findErrorsButton.click()
-    os.kill(panel.job._child.pid, signal.SIGKILL)
-    wait_until(lambda: not panel.job.running)
+    os.kill(panel._case.job._child.pid, signal.SIGKILL)
+    wait_until(lambda: not panel._case.job.running)
     assert len(answers.shown) == 1
     panel.ui.findErrorsButton.click()
-    wait_until(lambda: not panel.job.running)
+    wait_until(lambda: not panel._case.job.running)
     assert len(answers.shown) == 1
     assert foregrounds() == {panel._parameterNode.overlay.GetID()}

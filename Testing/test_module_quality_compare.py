@@ -97,9 +97,12 @@ def test_missing_organs_are_said(panel: Any, wait_until: Wait) -> None:
     array[30:34, 5:9, 20:24] = 2
     panel.ui.referenceSelector.setCurrentNode(segmentation_from_labels(LabelVolume(array, labels.affine, "part", None, table), "part"))
     compare(panel, wait_until)
-    shown = column(panel.ui.compareTable, 0)
-    assert "pancreas (not in the segmentation)" in shown
-    assert "spleen (not in the reference)" in shown
+    table = panel.ui.compareTable
+    assert column(table, 0) == ["liver", "kidney left", "pancreas", "spleen"]
+    tips = [table.item(row, 0).toolTip() for row in range(table.rowCount)]
+    assert tips[2] == "pancreas: only in the reference"
+    assert tips[3] == "spleen: not in the reference"
+    assert "not in the reference: kidney_left, spleen; only in the reference: 1" in panel.ui.compareStatusLabel.text
 
 
 @pytest.mark.parametrize("agree", [True, False])
@@ -171,7 +174,7 @@ def test_the_comparison_comes_back_with_the_scene(panel: Any, tmp_path: Path, wa
     slicer.mrmlScene.Clear()
     assert panel._compare._rows == []
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
-    wait_until(lambda: not panel.job.running)
+    wait_until(lambda: not panel._case.job.running)
     for row, same in zip(panel._compare._rows, before, strict=True):
         assert row == pytest.approx(same, nan_ok=True) or row["organ"] == same["organ"]
     assert panel._parameterNode.referenceTable == TABLE

@@ -62,8 +62,8 @@ def test_the_scene_can_be_closed_while_a_job_runs(open_module: Any, tmp_path: Pa
     open_case(panel, predicted_case(tmp_path), wait_until)
     panel.ui.findErrorsButton.click()
     slicer.mrmlScene.Clear()
-    assert not panel.job.running
-    assert panel.job._child.pid is None
+    assert not panel._case.job.running
+    assert panel._case.job._child.pid is None
     assert panel._parameterNode.segmentation is None
 
 
@@ -77,13 +77,13 @@ def test_a_saved_scene_comes_back_with_its_parameters_and_overlay(
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear()
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
-    wait_until(lambda: not opened.job.running)
+    wait_until(lambda: not opened._case.job.running)
     parameters = opened._parameterNode
     assert (parameters.threshold, parameters.opacity, parameters.colors, parameters.organ) == (35.0, 0.45, "rainbow", "liver")
     assert opened.ui.thresholdSlider.value == 35
     assert foregrounds() == {parameters.overlay.GetID()}
     assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == 2
-    assert opened._result.case == str(attended.folder)
+    assert opened._case.result.case == str(attended.folder)
     assert opened.ui.organComboBox.currentText == "liver"
     opened.ui.showOverlayButton.click()
     assert foregrounds() == {None}
@@ -132,7 +132,7 @@ def test_choosing_a_segmentation_of_no_case_takes_the_overlay_away(opened: Any, 
     from quality_panel import true_labels
 
     opened.ui.segmentationSelector.setCurrentNode(segmentation_from_labels(true_labels(), "mine"))
-    wait_until(lambda: not opened.job.running)
+    wait_until(lambda: not opened._case.job.running)
     assert foregrounds() == {None}
     assert opened.ui.spotsTable.rowCount == 0
 
@@ -171,7 +171,7 @@ def test_the_module_can_be_reloaded_with_work_open(opened: Any, wait_until: Wait
     session.close_modules()
     assert foregrounds() == {None}
     panel = session.open_module(Path(__file__).resolve().parent.parent / "AtlasQuality")
-    wait_until(lambda: not panel.job.running)
+    wait_until(lambda: not panel._case.job.running)
     assert foregrounds() == {overlay}
     assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == 2
     assert panel.ui.spotsTable.rowCount >= 2

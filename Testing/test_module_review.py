@@ -87,9 +87,9 @@ def test_accepting_saves_first_and_goes_on_until_nothing_is_left(desk: Desk, dat
     for _ in range(8):
         seen.append(desk.name)
         desk.click(desk.ui.acceptButton)
-    assert seen == [f"{task} taken" for task in (
-        "first liver", "first kidney_left", "first spleen", "second spleen", "second liver", "second kidney_left", "zlast liver", "zlast spleen",
-    )]  # fmt: skip
+    first = ["first liver", "first kidney_left", "first spleen"]
+    rest = ["second spleen", "second liver", "second kidney_left", "zlast liver", "zlast spleen"]
+    assert seen == [f"{task} taken" for task in (*first, *rest)]
     assert "Nothing is left for you." in desk.status
     assert desk.rows == []
     desk.show("all")
@@ -284,7 +284,9 @@ def test_keys_are_gone_when_the_module_is_left_and_letters_go_into_fields(desk: 
     assert desk.name == "first liver taken"
 
 
-def test_active_time_is_counted_with_the_readers_events_and_written_to_the_task(desk: Desk, dataset: Path, press: Callable[..., str]) -> None:
+def test_active_time_is_counted_with_the_readers_events_and_written_to_the_task(
+    desk: Desk, dataset: Path, press: Callable[..., str]
+) -> None:
     now = [1000.0]
     desk.panel.task.activeTime._clock = lambda: now[0]
     desk.open(dataset)
@@ -348,3 +350,53 @@ def test_the_dataset_is_assembled_in_the_child_process_and_shown(desk: Desk, dat
     shown = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if n.GetAttribute("AtlasAnnotator.Role") == "assembled"]
     assert [node.GetName() for node in shown] == ["first assembled"]
     assert sorted(shown[0].GetSegmentation().GetSegmentIDs()) == ["kidney_left", "liver", "spleen"]
+    assert not desk.ui.maskButton.checked
+    desk.ui.maskButton.setChecked(True)
+    desk.click(desk.ui.nextButton)
+    assert not shown[0].GetDisplayNode().GetVisibility()
+    desk.panel.closeDataset()
+    assert shown[0].GetDisplayNode().GetVisibility()
+
+
+def test_other_segmentations_are_hidden_while_a_task_is_open_and_given_back(desk: Desk, dataset: Path) -> None:
+    import slicer
+
+    mine, hidden = (slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name) for name in ("mine", "hidden"))
+    for node in (mine, hidden):
+        node.CreateDefaultDisplayNodes()
+    hidden.GetDisplayNode().SetVisibility(False)
+
+    def shown() -> list[bool]:
+        return [bool(node.GetDisplayNode().GetVisibility()) for node in (mine, hidden)]
+
+    desk.open(dataset)
+    desk.take_next()
+    assert shown() == [False, False]
+    desk.click(desk.ui.nextButton)
+    assert shown() == [False, False]
+    slicer.util.moduleSelector().selectModule("")
+    assert shown() == [True, False]
+    slicer.util.selectModule("AtlasReview")
+    assert shown() == [False, False]
+    desk.panel.closeDataset()
+    assert shown() == [True, False]
+
+
+def test_threads_move_on_in_slicer_where_the_event_loop_keeps_the_interpreter_lock(desk: Desk, dataset: Path) -> None:
+    import sys
+
+    desk.open(dataset)
+    desk.take_next()
+    desk.wait(lambda: not desk.panel.task._ahead.reading)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)  # a thread gets the lock only when the main thread gives it up
+    try:
+        ahead = desk.panel.task._ahead
+        ahead.cancel()
+        desk.panel.task.readAhead(Worklist(dataset).task("second", "liver"))
+        for _ in range(400):
+            desk.panel.task._letReadAhead()
+        assert not ahead.reading
+        assert ahead.take().organ == "liver"
+    finally:
+        sys.setswitchinterval(interval)

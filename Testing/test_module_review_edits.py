@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from atlas_phantoms import organ as phantom_organ
 from AtlasReviewLib.autosave import Autosave, find_autosaves, read_autosave
 from AtlasReviewLib.revisions import history
 from AtlasReviewLib.worklist import Worklist
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.nifti import read_grid, read_nifti, write_nifti
-from atlas_phantoms import organ as phantom_organ
 from review_data import make_dataset
 from review_desk import Desk
 
@@ -128,6 +128,24 @@ def test_one_undo_takes_back_one_stroke(desk: Desk) -> None:
 # Edits are never lost
 
 
+def test_the_panel_says_whether_something_was_edited(desk: Desk) -> None:
+    desk.take_next()
+    desk.panel.tick()
+    assert not desk.panel.task.touched
+    assert "Edited" not in desk.status
+    desk.stroke()
+    desk.panel._showStatus()
+    assert "Edited." in desk.status
+    desk.panel.task.autosave()
+    assert not desk.panel.task.touched
+    desk.ui.segmentEditor.undo()
+    assert desk.panel.task.touched
+    desk.panel.task.autosave()
+    assert not desk.panel.task.touched
+    desk.click(desk.ui.saveButton)
+    assert "Nothing was changed" in desk.status
+
+
 def test_edits_are_kept_every_minute_when_there_are_new_ones(edited: Desk, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from AtlasReviewLib import panel_review
 
@@ -148,13 +166,25 @@ def test_edits_are_kept_every_minute_when_there_are_new_ones(edited: Desk, datas
     assert np.array_equal(kept(edited, dataset), edited.mask())
 
 
-LEAVE = {
+def leave_module(_desk: Desk) -> None:
+    import slicer
+
+    slicer.util.moduleSelector().selectModule("")
+
+
+def close_scene(_desk: Desk) -> None:
+    import slicer
+
+    slicer.mrmlScene.Clear()
+
+
+LEAVE: dict[str, Callable[[Desk], None]] = {
     "next task": lambda desk: desk.click(desk.ui.nextButton),
     "take next": lambda desk: desk.take_next(),
     "flag": lambda desk: desk.click(desk.ui.flagButton),
-    "other dataset": lambda desk: desk.open(Path(desk.ui.folderPath.currentPath), "Bob"),
-    "module left": lambda desk: __import__("slicer").util.moduleSelector().selectModule(""),
-    "scene closed": lambda desk: __import__("slicer").mrmlScene.Clear(),
+    "other reader": lambda desk: desk.open(Path(desk.ui.folderPath.currentPath), "Bob"),
+    "module left": leave_module,
+    "scene closed": close_scene,
     "application quits": lambda desk: desk.panel._onQuit(),
     "panel destroyed": lambda desk: desk.widget.cleanup(),
 }

@@ -131,6 +131,7 @@ def test_nothing_is_left_behind_when_the_module_is_reloaded_and_left(
     open_module: Callable[[str], Any], wait_until: Callable[..., None], dataset: Path
 ) -> None:
     import slicer
+
     from slicer_standin import leaks
 
     def work() -> None:
@@ -153,6 +154,7 @@ def test_nothing_is_left_behind_when_the_module_is_reloaded_and_left(
 
 def test_leaving_the_module_takes_keys_and_view_observers_away(desk: Desk, dataset: Path) -> None:
     import slicer
+
     from slicer_standin import leaks
 
     slicer.util.moduleSelector().selectModule("")
@@ -192,9 +194,10 @@ def test_the_modules_own_test_passes_here_too(desk: Desk) -> None:
 
 def test_review_needs_nothing_that_slicer_does_not_ship(repository: Path) -> None:
     """The libraries of the panel, those that need no Qt, import where every package that Slicer lacks is missing."""
-    lacking = "nibabel pydantic typer rich isal cc3d psutil matplotlib torch onnxruntime monai dask".split()
+    lacking = ["nibabel", "pydantic", "typer", "rich", "isal", "cc3d", "psutil", "matplotlib", "torch", "onnxruntime", "monai", "dask"]
     names = ["tasks", "task_session", "read_ahead", "worklist_merge", "worklist_rebuild", "worklist_view", "autosave", "review_case"]
-    program = f"import sys; sys.modules.update(dict.fromkeys({lacking}))\n" + "\n".join(f"import AtlasReviewLib.{name}" for name in names)
     folders = [str(repository / name) for name in ("AtlasSegment", "AtlasQuality", "AtlasReview")]
-    done = subprocess.run([sys.executable, "-c", f"import sys; sys.path[:0] = {folders}\n{program}"], capture_output=True, text=True, check=False)
+    lines = ["import sys", f"sys.path[:0] = {folders}", f"sys.modules.update(dict.fromkeys({lacking}))"]
+    program = "\n".join([*lines, *(f"import AtlasReviewLib.{name}" for name in names)])
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

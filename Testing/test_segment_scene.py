@@ -306,7 +306,7 @@ def test_outline_and_fill_and_opacity() -> None:
     assert [toggle_visible(node), toggle_visible(node)] == [False, True]
 
 
-@pytest.mark.parametrize(("name", "window", "level"), [("abdomen", 400, 40), ("liver", 150, 90), ("bone", 1800, 400), ("lung", 1500, -600)])
+@pytest.mark.parametrize(("name", "window", "level"), [("abdomen", 400, 40), ("liver", 160, 60), ("bone", 1800, 400), ("lung", 1500, -600)])
 def test_window_presets(ct_node: Any, name: str, window: float, level: float) -> None:
     from AtlasSegmentLib.scene_display import WINDOWS, set_window
 

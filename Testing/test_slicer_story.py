@@ -55,7 +55,7 @@ def torso(shared_data: Path, slicer_app: Any) -> tuple[Any, Any]:
 
 
 def check_models(panel: Any, answers: Any, folders: list[Path]) -> None:
-    """Add model folders with the button and check them all."""
+    """Add model folders with the button and check just them: the list remembers those of other tests."""
     import qt
 
     for folder in folders:
@@ -63,7 +63,9 @@ def check_models(panel: Any, answers: Any, folders: list[Path]) -> None:
         panel.ui.addModelButton.click()
     tree = panel.ui.modelTree
     for row in range(tree.topLevelItemCount):
-        tree.topLevelItem(row).setCheckState(0, qt.Qt.Checked)
+        item = tree.topLevelItem(row)
+        wanted = Path(item.data(0, qt.Qt.UserRole)) in folders
+        item.setCheckState(0, qt.Qt.Checked if wanted else qt.Qt.Unchecked)
 
 
 def ready_to_segment(panel: Any, answers: Any, torso: tuple[Any, Any], models: list[Path], results: Path) -> None:
@@ -168,11 +170,13 @@ def find_errors(bench: Bench, segmentation: Any) -> None:
     panel = bench.open("AtlasQuality")
     panel.ui.segmentationSelector.setCurrentNode(segmentation)
     panel.ui.findErrorsButton.click()
-    bench.wait(lambda: not panel.job.running, 120)
+    bench.wait(lambda: panel.ui.findErrorsButton.text == "Find errors", 120)
     composite = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceCompositeNodeRed")
     overlay = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID())
     assert overlay.GetAttribute("AtlasAnnotator.Role") == "attention"
     assert panel.ui.spotsTable.rowCount > 0
+    table = panel.ui.organsTable
+    bench.wait(lambda: all(table.item(row, 1).text() for row in range(table.rowCount)))
     slices = slicer.util.getNodesByClass("vtkMRMLSliceNode")
     before = [node.GetSliceOffset() for node in slices]
     panel.ui.nextSpotButton.click()

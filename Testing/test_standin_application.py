@@ -183,6 +183,18 @@ def test_a_failing_installation_raises_as_pip_does(recorder: Any) -> None:
     assert not slicer.packaging.pip_check("numpy")
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_installation_in_the_background_tells_its_exit_code(recorder: Any, fails: bool) -> None:
+    import slicer
+
+    recorder.pretend_missing("numpy")
+    recorder.fails = fails
+    codes: list[int] = []
+    slicer.packaging.pip_install("numpy", blocking=False, completedCallback=codes.append)
+    assert codes == [int(fails)]
+    assert slicer.packaging.pip_check("numpy") is not fails
+
+
 def test_in_testing_mode_nothing_is_installed_or_asked(recorder: Any, answers: Any) -> None:
     import slicer
 

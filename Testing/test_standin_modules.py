@@ -226,7 +226,9 @@ def test_each_module_hears_once_that_slicer_has_started(make_module: Callable[[s
         folder = make_module(name)
         source = folder / f"{name}.py"
         hook = '        self.started = []\n        slicer.app.connect("startupCompleted()", lambda: self.started.append(1))\n'
-        source.write_text(source.read_text().replace('        parent.title = _("A title")\n', '        parent.title = _("A title")\n' + hook))
+        source.write_text(
+            source.read_text().replace('        parent.title = _("A title")\n', '        parent.title = _("A title")\n' + hook)
+        )
         session.open_module(folder)
     import slicer
 

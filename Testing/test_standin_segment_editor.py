@@ -301,3 +301,7 @@ def test_parts_of_the_panel_can_be_hidden(editor: Any) -> None:
     editor.sourceVolumeNodeSelectorVisible = False
     assert [combo.isHidden() for combo in combos] == [True, True]
     assert not editor.segmentationNodeSelectorVisible
+    shown = {label.text for label in editor.findChildren(qt.QLabel) if not label.isHidden()}
+    assert not {"Segmentation:", "Source volume:"} & shown
+    editor.setSegmentationNodeSelectorVisible(True)
+    assert editor.segmentationNodeSelectorVisible

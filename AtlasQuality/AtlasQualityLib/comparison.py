@@ -65,7 +65,7 @@ def compare(masks: MaskSet, reference: MaskSet, progress: ProgressCallback = ign
         progress: Told the finished share and the organ.
 
     Returns:
-        Organs by name; those that one side lacks have no numbers and a note.
+        Organs by name; after them those that one side lacks, without numbers and with a note.
 
     Raises:
         GeometryError: The grids differ; see `MaskSet.resampled`.
@@ -81,7 +81,7 @@ def compare(masks: MaskSet, reference: MaskSet, progress: ProgressCallback = ign
     for number, organ in enumerate(organs):
         progress(number / len(organs), f"compare {organ}")
         rows.append(_row(organ, ours.masks.get(organ), theirs.masks.get(organ)))
-    return rows
+    return sorted(rows, key=lambda row: row.agreement is None)
 
 
 def _groups(own: Iterable[str], other: Iterable[str]) -> dict[str, list[str]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from AtlasQualityLib.error_map import STEPS
+from AtlasQualityLib.in_threads import in_threads
 from AtlasSegmentLib import geometry
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.classes import class_of
@@ -79,7 +81,8 @@ def find_hot_spots(case: CaseFolder, organs: Sequence[str] | None = None, limit:
     """
     names = case.average.organs("attention") if organs is None else list(organs)
     for smallest in (SMALLEST_MM3, 0.0):
-        found = [spot for organ in names for spot in _spots_of(case, organ, smallest, limit)]
+        parts = in_threads(partial(_spots_of, case, smallest=smallest, limit=limit), names)
+        found = [spot for part in parts for spot in part]
         if found:
             return sorted(found, key=lambda s: (-s.score, -s.volume_mm3, class_of(s.organ) or 1000, s.organ, s.center))[:limit]
     return []

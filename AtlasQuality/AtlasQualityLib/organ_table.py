@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from AtlasQualityLib.evaluation import dice
+from AtlasQualityLib.in_threads import in_threads
 from AtlasQualityLib.overlay_maps import OverlayMap
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.classes import class_of
@@ -66,16 +67,17 @@ def organ_rows(case: CaseFolder, maps: list[OverlayMap], progress: ProgressCallb
     organs, predicted = case.average.organs(), read_predicted_dice(case)
     found = {(one.kind, one.organ): one for one in maps}
     rows = []
-    for number, organ in enumerate(organs):
+    measured = in_threads(lambda organ: (_volume_ml(case, organ), disagreement(case, organ)), organs)
+    for number, (organ, (volume, apart)) in enumerate(zip(organs, measured, strict=True)):
         progress(number / len(organs), f"measure {organ}")
         attention, error = found.get(("attention", organ)), found.get(("expected_error", organ))
         rows.append(
             OrganRow(
                 organ,
                 structure_for(organ).name,
-                _volume_ml(case, organ),
+                volume,
                 None if attention is None else attention.marked_ml,
-                disagreement(case, organ),
+                apart,
                 None if error is None else error.sum_ml,
                 predicted.get(organ),
             )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from AtlasQualityLib.in_threads import in_threads
 from AtlasSegmentLib import geometry
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import InputError
@@ -70,9 +71,9 @@ def write_overlays(case: CaseFolder, folder: Path, progress: ProgressCallback = 
     grid: Grid | None = None
     found: list[OverlayMap] = []
     crops: dict[str, list[SparseVolume]] = {kind: [] for kind in SHOWN_KINDS}
-    for number, (kind, organ) in enumerate(work):
+    read = in_threads(lambda entry: read_sparse(case.average.map(*entry)), work)
+    for number, ((kind, organ), volume) in enumerate(zip(work, read, strict=True)):
         progress(number / len(work), f"prepare {organ}")
-        volume = read_sparse(case.average.map(kind, organ))
         grid = grid or volume.grid
         require_same_grid(volume.grid, grid)
         percent = in_percent(volume, _FULL[kind])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,13 +124,12 @@ class ComparePanel:
             return
         parameters.comparison = scene_plot.write_table_node(parameters.comparison, answer["rows"], self._title)
         self.show(answer["rows"])
-        resampled = _(" The reference was resampled.") if answer["resampled"] else ""
-        self._ui.compareStatusLabel.text = _("{title}: {count} organs.").format(title=self._title, count=len(self._rows)) + resampled
+        self._ui.compareStatusLabel.text = _summary(self._title, answer["rows"], answer["resampled"])
 
     def show(self, rows: list[dict[str, Any]]) -> None:
         """Show rows of a comparison."""
         self._rows = rows
-        self._table.fill([(row["organ"], _cells(row)) for row in rows])
+        self._table.fill([(row["organ"], _cells(row)) for row in rows], {row["organ"]: _note(row) for row in rows})
         self._ui.compareTable.setVisible(bool(rows))
         self._ui.plotButton.enabled = any(row["dice"] is not None for row in rows)
         self._ui.exportButton.enabled = bool(rows)
@@ -171,13 +170,36 @@ def _columns() -> tuple[tuple[str, str], ...]:
 
 
 def _cells(row: Mapping[str, Any]) -> list[Cell]:
-    notes = {NOT_HERE: _("not in the segmentation"), NOT_IN_REFERENCE: _("not in the reference")}
-    organ = str(row["organ"]).replace("_", " ")
+    digits = {"dice": 2, "nsd_1mm": 2, "nsd_2mm": 2, "hd95_mm": 1, "assd_mm": 1, "difference_ml": 1}
+    return [str(row["organ"]).replace("_", " "), *(_number(row[name], count) for name, count in digits.items())]
+
+
+def _note(row: Mapping[str, Any]) -> str:
+    """Return why a row has no numbers, else the volumes behind them."""
     if row["note"]:
-        organ = f"{organ} ({notes.get(row['note'], row['note'])})"
-    digits = {"dice": 3, "nsd_1mm": 3, "nsd_2mm": 3, "hd95_mm": 1, "assd_mm": 2, "difference_ml": 1}
-    return [organ, *(_number(row[name], count) for name, count in digits.items())]
+        reasons = {NOT_HERE: _("only in the reference"), NOT_IN_REFERENCE: _("not in the reference")}
+        return _("{organ}: {reason}").format(organ=row["organ"], reason=reasons.get(row["note"], row["note"]))
+    volumes = _("{organ}: {ours:.1f} ml, reference {theirs:.1f} ml")
+    return str(volumes.format(organ=row["organ"], ours=row["volume_ml"], theirs=row["reference_ml"]))
 
 
 def _number(value: float | None, digits: int) -> Cell:
     return "\N{INFINITY}" if value is not None and abs(value) > _INFINITE else rounded(value, digits)
+
+
+def _summary(title: str, rows: Sequence[Mapping[str, Any]], resampled: bool) -> str:
+    """Return what was compared, how well it agrees on average, and what could not be compared."""
+    compared = [row for row in rows if not row["note"]]
+    parts = [_("{title}: {count} organs").format(title=title, count=len(compared))]
+    known = [row["dice"] for row in compared if row["dice"] is not None]
+    if known:
+        parts.append(_("mean Dice {dice:.2f}").format(dice=sum(known) / len(known)))
+    lacking = [str(row["organ"]) for row in rows if row["note"] == NOT_IN_REFERENCE]
+    if lacking:
+        parts.append(_("not in the reference: {organs}").format(organs=", ".join(lacking)))
+    extra = sum(row["note"] == NOT_HERE for row in rows)
+    if extra:
+        parts.append(_("only in the reference: {count} (end of the table)").format(count=extra))
+    if resampled:
+        parts.append(_("the reference was resampled"))
+    return "; ".join(parts)

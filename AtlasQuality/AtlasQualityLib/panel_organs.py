@@ -31,8 +31,8 @@ class OrgansPanel:
         columns = (
             (_("Organ"), _("Name of the structure")),
             (_("ml"), _("Volume of the segment")),
-            (_("Attention"), _("Volume that the attention marks, ml")),
-            (_("Disagr. %"), _("How far the models disagree: 100 % - mean Dice of all pairs of models")),
+            (_("Attn."), _("Volume that the attention marks, ml")),
+            (_("Dis. %"), _("How far the models disagree: 100 % - mean Dice of all pairs of models")),
             (_("Error"), _("Expected volume of wrong voxels, ml")),
             (_("Dice"), _("Predicted Dice, where a quality model left one")),
         )

@@ -85,5 +85,5 @@ def _description(spot: HotSpot) -> str:
         direction = _("mostly inside the mask: it may be too large here")
     elif spot.inside_share < _SMALL:
         direction = _("mostly outside the mask: it may be too small here")
-    where = _("{sides} mm").format(sides="  ".join(sides))
+    where = _("{organ}, {place}: {sides} mm").format(organ=spot.organ.replace("_", " "), place=spot.place, sides=" ".join(sides))
     return f"{where}; {direction}" if direction else str(where)

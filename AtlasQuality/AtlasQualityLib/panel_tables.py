@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import qt
 
 Cell = str | float | None
 _KEY = qt.Qt.UserRole
+_NAME_WIDTH = 96
 
 
 class SortableTable:
@@ -30,14 +31,19 @@ class SortableTable:
             item = qt.QTableWidgetItem(title)
             item.setToolTip(tip)
             table.setHorizontalHeaderItem(number, item)
+        self._stretched = stretched
         header = table.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(stretched, qt.QHeaderView.Stretch)
         header.setMinimumSectionSize(24)
         table.connect("itemSelectionChanged()", self._onSelectionChanged)
 
-    def fill(self, rows: Sequence[tuple[str, Sequence[Cell]]]) -> None:
-        """Show rows (key, cells) in the given order; a number is sorted by its value, None is an empty cell."""
+    def fill(self, rows: Sequence[tuple[str, Sequence[Cell]]], tips: Mapping[str, str] | None = None) -> None:
+        """Show rows (key, cells) in the given order; a number is sorted by its value, None is an empty cell.
+
+        Args:
+            rows: The rows.
+            tips: Key to a tool tip for the first cell, in place of its text.
+        """
         self._silent = True
         self._table.setSortingEnabled(False)
         self._table.setRowCount(len(rows))
@@ -46,11 +52,25 @@ class SortableTable:
                 item = _item(cell)
                 if column == 0:
                     item.setData(_KEY, key)
+                    item.setToolTip((tips or {}).get(key) or item.text())
                 self._table.setItem(number, column, item)
         self._table.horizontalHeader().setSortIndicator(-1, qt.Qt.AscendingOrder)
         self._table.setSortingEnabled(True)
         self._table.clearSelection()
+        self._fit()
         self._silent = False
+
+    def _fit(self) -> None:
+        """Give the stretched column the room that is left; where that is too little, a fixed width and a scroll bar."""
+        header = self._table.horizontalHeader()
+        shown = [number for number in range(len(self._columns)) if not self._table.isColumnHidden(number) and number != self._stretched]
+        self._table.resizeColumnsToContents()
+        others = sum(self._table.columnWidth(number) for number in shown)
+        if others + _NAME_WIDTH <= self._table.viewport().width:
+            header.setSectionResizeMode(self._stretched, qt.QHeaderView.Stretch)
+        else:
+            header.setSectionResizeMode(self._stretched, qt.QHeaderView.Interactive)
+            self._table.setColumnWidth(self._stretched, _NAME_WIDTH)
 
     def setCell(self, key: str, column: int, cell: Cell) -> None:
         """Change one cell of the row with this key; the rows stay where they are."""
@@ -62,6 +82,7 @@ class SortableTable:
     def showColumn(self, column: int, shown: bool) -> None:
         """Show or hide a column."""
         self._table.setColumnHidden(column, not shown)
+        self._fit()
 
     def select(self, key: str) -> None:
         """Select the row with this key (none when there is none) without a call of `onSelected`."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from AtlasSegmentLib.scene import ROLE, node_from_volume, update_volume_node
+from AtlasSegmentLib.scene import ROLE, update_volume_node
 from AtlasSegmentLib.volume import Volume
 
 FULL = 100.0
@@ -37,13 +37,12 @@ def show_map(node: Any | None, volume: Volume | None, name: str) -> Any:
     if volume is None:
         volume = Volume(np.zeros((1, 1, 1), np.uint8), np.eye(4), name)
     if node is None:
-        node = node_from_volume(volume, name)
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
         node.SetAttribute(ROLE, "attention")
-        display = node.GetDisplayNode()
-        display.SetAutoWindowLevel(False)
-        display.SetInterpolate(False)
-    else:
-        update_volume_node(node, volume)
+        node.CreateDefaultDisplayNodes()  # before the voxels, so that no window is guessed from them
+        node.GetDisplayNode().SetAutoWindowLevel(False)
+        node.GetDisplayNode().SetInterpolate(False)
+    update_volume_node(node, volume)
     node.SetName(name)
     node.GetDisplayNode().SetWindowLevelMinMax(0.0, FULL)
     return node
@@ -123,7 +122,6 @@ def show_legend(node: Any, title: str, shown: bool) -> None:
         legend = logic.AddDefaultColorLegendDisplayNode(node)
     if legend is not None:
         legend.SetTitleText(title)
-        legend.SetLabelFormat("%.0f %%")
         legend.SetVisibility(shown)
 
 

@@ -1,15 +1,43 @@
 """One call at a time in a background thread, to be asked for its result: for reading files without blocking the panel.
 
-The call may use arrays and files; nothing of MRML or Qt, which belong to the main thread.
+The call may use arrays and files; nothing of MRML or Qt, which belong to the main thread. Python's cyclic garbage collector
+runs in whichever thread happens to allocate, and would there destroy Qt and VTK objects that some panel left behind: it is
+off while such a thread runs.
 """
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+
+_lock = threading.Lock()
+_running: set[int] = set()
+_was_enabled = False
+
+
+def _pause_collection(number: int) -> None:
+    global _was_enabled  # noqa: PLW0603 - the collector is one for all
+    with _lock:
+        if not _running and gc.isenabled():
+            _was_enabled = True
+            gc.disable()
+        _running.add(number)
+
+
+def resume_collection() -> None:
+    """Turn the garbage collector on again when no call runs any more; to be called on the main thread, often."""
+    global _was_enabled  # noqa: PLW0603
+    if threading.current_thread() is not threading.main_thread():
+        return
+    with _lock:
+        if not _running and _was_enabled:
+            _was_enabled = False
+            gc.enable()
 
 
 class Cancelled(Exception):  # noqa: N818 - it is no error
@@ -30,12 +58,15 @@ class Work(Generic[T]):
         self._error: BaseException | None = None
         self.fraction, self.text = 0.0, ""
         self._thread = threading.Thread(target=self._run, name="AtlasReview reader", daemon=True)
+        _pause_collection(id(self))
         self._thread.start()
 
     @property
     def done(self) -> bool:
         """Tell whether it returned, failed or ended because it was cancelled."""
-        return not self._thread.is_alive()
+        ended = not self._thread.is_alive()
+        resume_collection()
+        return ended
 
     @property
     def cancelled(self) -> bool:
@@ -45,6 +76,11 @@ class Work(Generic[T]):
     def cancel(self) -> None:
         """Ask the call to end at its next `check`; returns at once."""
         self._cancelled.set()
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait for the end, at most some seconds."""
+        self._thread.join(seconds)
+        resume_collection()
 
     def check(self) -> None:
         """End the call when it was cancelled; to be called from within it, often."""
@@ -63,7 +99,7 @@ class Work(Generic[T]):
             Cancelled: It was cancelled.
             Exception: What the call raised.
         """
-        self._thread.join()
+        self.join()
         if self._error is not None:
             raise self._error
         if self.cancelled:
@@ -77,3 +113,5 @@ class Work(Generic[T]):
             self._error = error
         finally:
             del self._call  # what it holds, such as the arrays of an earlier case, is not needed any more
+            with _lock:
+                _running.discard(id(self))

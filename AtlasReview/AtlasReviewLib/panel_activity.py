@@ -15,7 +15,7 @@ def _activeTypes() -> tuple[int, ...]:
     return tuple(int(getattr(qt.QEvent, name)) for name in names)
 
 
-class ActivityFilter(qt.QObject):
+class ActivityFilter(qt.QObject):  # type: ignore[misc]  # Qt has no types here
     """Calls a function for every key, click, wheel turn and mouse move in the application.
 
     Args:

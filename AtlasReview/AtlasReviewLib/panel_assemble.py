@@ -80,6 +80,8 @@ class AssemblePanel:
         name = self._openCase()
         shown = next((case for case in cases if case["name"] == name), cases[0])
         show_assembled(Path(shown["folder"]), str(result["release"]))
+        if name:
+            self.ui.maskButton.setChecked(False)  # two masks of one organ over each other show neither
 
     def cleanup(self) -> None:
         """Kill the process and let go of the widgets."""

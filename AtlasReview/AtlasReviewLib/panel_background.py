@@ -8,8 +8,10 @@ from typing import Any
 import qt
 
 from AtlasReviewLib.background import Cancelled, Work
+from AtlasSegmentLib.panel_threads import WAITING_SHARE, letThreadsRun
 
 _POLL_MILLISECONDS = 20
+_END_SECONDS = 10.0
 
 
 class PanelWork:
@@ -50,11 +52,15 @@ class PanelWork:
         self._stop()
 
     def cleanup(self) -> None:
-        """Give up and let go of the timer."""
+        """Give up, wait until the thread has ended, and let go of the timer."""
+        work = self._work
         self.cancel()
+        if work is not None:
+            work.join(_END_SECONDS)
         self._timer.disconnect("timeout()", self._poll)
 
     def _poll(self) -> None:
+        letThreadsRun(WAITING_SHARE)
         if self._work is None:
             return
         if self._work.done:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from AtlasReviewLib import scene
+from AtlasReviewLib.panel_links import Links
 from AtlasReviewLib.panel_messages import guarded, printable
 from AtlasReviewLib.panel_texts import stateText, taskDetails, taskHeading
 from AtlasReviewLib.task_states import FINISHED, OWNED
@@ -44,10 +44,9 @@ class ReviewButtons:
             (ui.takeOverButton, panel.decisions.takeOver, ""),
             (ui.reopenButton, panel.decisions.reopen, ""),
         )
-        self._links = [(button, guarded(call)) for button, call, _key in keyed]
-        for button, slot in self._links:
-            button.connect("clicked(bool)", slot)
-        for button, _call, key in keyed:
+        self._links = Links()
+        for button, call, key in keyed:
+            self._links.add(button, "clicked(bool)", guarded(call))
             if key:
                 self.shortcuts.bind(key, button)
         for button, key in ((ui.nextSpotButton, "N"), (ui.previousSpotButton, "Shift+N"), (ui.overlayButton, "H"), (ui.maskButton, "M")):
@@ -107,7 +106,7 @@ class ReviewButtons:
         session = panel.task.session
         if session is not None:
             lines += session.loaded.problems
-            overlap = scene.overlap_ml(session.loaded)
+            overlap = session.loaded.neighbors.overlap_ml
             if overlap >= _OVERLAP_ML and not reason:
                 text = _("{volume:.2f} ml lie in other organs too. Erase there, or untick Keep out of neighbors to draw there.")
                 lines.append(text.format(volume=overlap))
@@ -121,6 +120,4 @@ class ReviewButtons:
     def cleanup(self) -> None:
         """Let go of keys and buttons."""
         self.shortcuts.remove()
-        for button, slot in self._links:
-            button.disconnect("clicked(bool)", slot)
-        self._links = []
+        self._links.cut()

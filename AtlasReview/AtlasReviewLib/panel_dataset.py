@@ -13,6 +13,7 @@ from AtlasReviewLib.autosave import Autosave, find_autosaves
 from AtlasReviewLib.background import Work
 from AtlasReviewLib.panel_background import PanelWork
 from AtlasReviewLib.panel_context import ReviewContext
+from AtlasReviewLib.panel_links import Links
 from AtlasReviewLib.panel_messages import guarded, printable, showError
 from AtlasReviewLib.worklist import Worklist, checked_reader
 from AtlasReviewLib.worklist_merge import open_worklist
@@ -43,14 +44,12 @@ class DatasetPanel:
         settings = slicer.app.userSettings()
         ui.folderPath.setCurrentPath(str(settings.value(_FOLDER_KEY) or ""))
         ui.readerEdit.setText(str(settings.value(_READER_KEY) or ""))
-        self._links = (
+        self._links = Links(
             (ui.openButton, "clicked(bool)", guarded(self.open)),
             (ui.readerEdit, "textChanged(QString)", guarded(self.update)),
             (ui.readerEdit, "returnPressed()", guarded(self._enterPressed)),
             (ui.folderPath, "currentPathChanged(QString)", guarded(self._pathChanged)),
         )
-        for widget, signal, slot in self._links:
-            widget.connect(signal, slot)
         self.update()
 
     @property
@@ -90,7 +89,7 @@ class DatasetPanel:
             notices.append(_("This dataset folder cannot be written: you can look, but nothing can be taken or saved."))
         reader = self.ui.readerEdit.text.strip()
         if reader and reader != self._context.reader and not self.reason():
-            text = _("You still read as {reader}. Press Open to go on as {other}.")
+            text = _("You still read as {reader}. Press Open dataset to go on as {other}.")
             notices.append(text.format(reader=self._context.reader, other=printable(reader)))
         return "\n".join(notices)
 
@@ -161,8 +160,6 @@ class DatasetPanel:
 
     def cleanup(self) -> None:
         """Let go of everything, at the end of the panel."""
-        for widget, signal, slot in self._links:
-            widget.disconnect(signal, slot)
-        self._links = ()
+        self._links.cut()
         self._work.cleanup()
         self.close()

@@ -15,7 +15,7 @@ from AtlasReviewLib.scene import TaskNodes
 _UNDO_STATES = 10
 
 
-class EditorPanel(VTKObservationMixin):  # type: ignore[misc]
+class EditorPanel(VTKObservationMixin):
     """The Segment Editor widget of the panel.
 
     Args:
@@ -124,6 +124,7 @@ class EditorPanel(VTKObservationMixin):  # type: ignore[misc]
         self.ui.keepOutCheckBox.disconnect("toggled(bool)", self._protect)
         self.detach()
         self.ui.segmentEditor.setMRMLSegmentEditorNode(None)
+        self.ui.segmentEditor.setMRMLScene(None)
         self.removeObservers()
         self._node = None
 

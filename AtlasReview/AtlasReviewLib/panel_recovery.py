@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from AtlasReviewLib.autosave import Autosave, discard_autosave
+from AtlasReviewLib.panel_links import Links
 from AtlasReviewLib.panel_messages import guarded, printable
 
 
@@ -26,13 +27,11 @@ class RecoveryBanner:
         self.ui, self._onRecover = ui, onRecover
         self._offered: list[Autosave] = []
         self._later: set[Path] = set()
-        self._links = (
-            (ui.bannerYesButton, guarded(self._recover)),
-            (ui.bannerNoButton, guarded(self._discard)),
-            (ui.bannerLaterButton, guarded(self._postpone)),
+        self._links = Links(
+            (ui.bannerYesButton, "clicked(bool)", guarded(self._recover)),
+            (ui.bannerNoButton, "clicked(bool)", guarded(self._discard)),
+            (ui.bannerLaterButton, "clicked(bool)", guarded(self._postpone)),
         )
-        for button, slot in self._links:
-            button.connect("clicked(bool)", slot)
         self._show()
 
     @property
@@ -55,9 +54,7 @@ class RecoveryBanner:
 
     def cleanup(self) -> None:
         """Let go of the buttons."""
-        for button, slot in self._links:
-            button.disconnect("clicked(bool)", slot)
-        self._links = ()
+        self._links.cut()
 
     def _show(self) -> None:
         self._offered = [autosave for autosave in self._offered if autosave.file.exists()]

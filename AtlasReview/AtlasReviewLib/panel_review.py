@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from AtlasReviewLib import scene
 from AtlasReviewLib.autosave import Autosave
+from AtlasReviewLib.background import resume_collection
 from AtlasReviewLib.panel_activity import ActivityFilter
 from AtlasReviewLib.panel_assemble import AssemblePanel
 from AtlasReviewLib.panel_buttons import ReviewButtons
@@ -74,6 +75,8 @@ class ReviewPanel:
         self.editor.enter()
         self.buttons.shortcuts.install()
         self.activity.install()
+        if self.nodesShown is not None and self.task.nodes is not None and self.task.nodes.whole:
+            scene.hide_others(self.task.nodes)
         if self.task.editable:
             self.task.activeTime.start()
         self.refresh()
@@ -81,6 +84,7 @@ class ReviewPanel:
     def exit(self) -> None:
         """Keep unsaved edits and take everything out of force; the task stays open."""
         self.task.autosave()
+        scene.show_others()
         self.task.countTime()
         self.task.activeTime.stop()
         self.activity.remove()
@@ -202,6 +206,7 @@ class ReviewPanel:
     def tick(self) -> None:
         """Once a second: show the time, keep edits every minute, look for what others changed."""
         now = time.monotonic()
+        resume_collection()
         self._showStatus()
         if now >= self._nextAutosave:
             self._nextAutosave = now + AUTOSAVE_SECONDS

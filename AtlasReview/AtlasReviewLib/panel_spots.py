@@ -7,6 +7,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from AtlasReviewLib import scene
+from AtlasReviewLib.panel_links import Links
 from AtlasReviewLib.panel_messages import guarded
 from AtlasReviewLib.panel_task import TaskPanel
 from AtlasReviewLib.panel_texts import spotText
@@ -25,14 +26,12 @@ class SpotPanel:
         self.ui, self._task = ui, task
         self._number = 0
         self._session: Any = None
-        self._links = (
+        self._links = Links(
             (ui.nextSpotButton, "clicked(bool)", guarded(lambda: self.go(1))),
             (ui.previousSpotButton, "clicked(bool)", guarded(lambda: self.go(-1))),
             (ui.overlayButton, "toggled(bool)", guarded(self._showOverlay)),
             (ui.maskButton, "toggled(bool)", guarded(self._showMask)),
         )
-        for widget, signal, slot in self._links:
-            widget.connect(signal, slot)
 
     @property
     def _spots(self) -> tuple[Any, ...]:
@@ -70,7 +69,5 @@ class SpotPanel:
 
     def cleanup(self) -> None:
         """Let go of the buttons."""
-        for widget, signal, slot in self._links:
-            widget.disconnect(signal, slot)
-        self._links = ()
+        self._links.cut()
         self._session = None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -24,9 +25,11 @@ from AtlasReviewLib.task_session import TaskSession
 from AtlasReviewLib.task_states import FINISHED, State
 from AtlasReviewLib.worklist_rows import Task, TaskTakenError
 from AtlasSegmentLib.errors import AtlasError, StorageError
+from AtlasSegmentLib.panel_threads import letThreadsRun
 from AtlasSegmentLib.sparse import SparseVolume, is_empty
 
 _log = logging.getLogger(__name__)
+_AHEAD_MILLISECONDS = 50
 Call = Callable[[], None]
 
 
@@ -54,6 +57,9 @@ class TaskPanel:
         self._loaded: ReviewCase | None = None
         self._afterOpen: Call | None = None
         self._stamp: Any = None
+        self._aheadTimer = qt.QTimer()
+        self._aheadTimer.setInterval(_AHEAD_MILLISECONDS)
+        self._aheadTimer.connect("timeout()", self._letReadAhead)
 
     @property
     def task(self) -> Task | None:
@@ -106,6 +112,7 @@ class TaskPanel:
             return
         self._loaded, self.opening = loaded, None
         self._editor.attach(self.nodes, self.session.editable)
+        scene.hide_others(self.nodes)
         self._stamp = self._segmentStamp()
         if self.session.editable:
             self.activeTime.start()
@@ -133,6 +140,13 @@ class TaskPanel:
         """Read a task in the background, as it will probably be opened next."""
         if task is not None and self.opening is None and self._context.worklist is not None:
             self._ahead.request(self._context.folder / task.case, task.organ, self._loaded)
+            self._aheadTimer.start()
+
+    def _letReadAhead(self) -> None:
+        """Give the thread that reads ahead its share; nobody waits for it."""
+        letThreadsRun()
+        if not self._ahead.reading:
+            self._aheadTimer.stop()
 
     def mask(self) -> SparseVolume | None:
         """Return the mask in the editor, or None when no task is open or its nodes are gone."""
@@ -267,9 +281,10 @@ class TaskPanel:
         return True
 
     def removeNodes(self) -> None:
-        """Remove the nodes of the task that was open last."""
+        """Remove the nodes of the task that was open last, and show again what was hidden for it."""
         if self.nodes is not None:
             scene.remove_task(self.nodes)
+            scene.show_others()
         self.nodes = self._loaded = None
 
     def sceneClosing(self) -> None:
@@ -282,3 +297,6 @@ class TaskPanel:
         """Close the task, end the threads, let go of the timer."""
         self.close(forced=True)
         self._work.cleanup()
+        self._ahead.close()
+        self._aheadTimer.stop()
+        self._aheadTimer.disconnect("timeout()", self._letReadAhead)

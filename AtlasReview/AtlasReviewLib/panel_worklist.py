@@ -9,12 +9,13 @@ import qt
 from slicer.i18n import tr as _
 
 from AtlasReviewLib import worklist_view
+from AtlasReviewLib.panel_links import Links
 from AtlasReviewLib.panel_messages import guarded, printable
 from AtlasReviewLib.panel_texts import countsText, stateText, taskDetails
 from AtlasReviewLib.worklist_rows import Task
 from AtlasReviewLib.worklist_view import COLUMNS, FILTERS, Shown, shown_tasks
 
-_WIDTHS = (34, 120, 96, 66, 60)
+_WIDTHS = (32, 110, 94, 62, 84)
 _STRETCHED = 1
 _ROW_HEIGHT = 20
 
@@ -34,7 +35,7 @@ class WorklistPanel:
         self._column, self._descending = "rank", False
         self._current: Task | None = None
         self._prepare()
-        self._links = (
+        self._links = Links(
             (ui.searchEdit, "textChanged(QString)", self._refill),
             (ui.stateCombo, "currentIndexChanged(int)", self._refill),
             (ui.taskTable, "cellDoubleClicked(int,int)", guarded(self.openSelected)),
@@ -42,8 +43,6 @@ class WorklistPanel:
             (ui.taskTable, "itemSelectionChanged()", self._selected),
             (ui.taskTable.horizontalHeader(), "sectionClicked(int)", self._sortBy),
         )
-        for widget, signal, slot in self._links:
-            widget.connect(signal, slot)
         self._selected()
 
     def _prepare(self) -> None:
@@ -105,9 +104,7 @@ class WorklistPanel:
 
     def cleanup(self) -> None:
         """Let go of the widgets."""
-        for widget, signal, slot in self._links:
-            widget.disconnect(signal, slot)
-        self._links = ()
+        self._links.cut()
 
     def _sortBy(self, column: int) -> None:
         name = COLUMNS[column]

@@ -8,6 +8,7 @@ from AtlasReviewLib.background import Work
 from AtlasReviewLib.review_case import Load, ReviewCase, load_review_case
 
 Key = tuple[Path, str]
+_END_SECONDS = 10.0  # far more than reading one file takes
 
 
 class ReadAhead:
@@ -65,3 +66,10 @@ class ReadAhead:
         if self._work is not None:
             self._work.cancel()
         self._work = self._key = None
+
+    def close(self) -> None:
+        """Give up what is read or ready, and wait until the thread has ended."""
+        work = self._work
+        self.cancel()
+        if work is not None:
+            work.join(_END_SECONDS)

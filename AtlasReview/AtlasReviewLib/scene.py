@@ -8,24 +8,21 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 
 from AtlasQualityLib import scene_overlay
+from AtlasReviewLib.neighbors import label_values_of
 from AtlasReviewLib.review_case import ReviewCase
 from AtlasSegmentLib import geometry
-from AtlasSegmentLib.labels import LabelTable, load_table, structure_for
-from AtlasSegmentLib.scene import CASE_FOLDER, ROLE, jump_to, node_from_volume
-from AtlasSegmentLib.scene_segmentation import (
-    add_segment,
-    mask_of_segment,
-    segmentation_from_labels,
-    set_mask_of_segment,
-    set_reference_geometry,
-)
+from AtlasSegmentLib.labels import structure_for
+from AtlasSegmentLib.scene import CASE_FOLDER, ROLE, jump_to, scalars_of, update_volume_node, vtk_matrix
+from AtlasSegmentLib.scene_segmentation import add_segment, mask_of_segment, set_mask_of_segment, set_reference_geometry
 from AtlasSegmentLib.sparse import SparseVolume, is_empty
-from AtlasSegmentLib.volume import LabelVolume, Volume
+from AtlasSegmentLib.volume import Volume
 
 ORGAN = "AtlasAnnotator.Organ"
 """Node attribute: the organ that is edited in a segmentation."""
+_HIDDEN = "AtlasAnnotator.HiddenByReview"
 EDITED, CT, BLANK = "edited", "ct", "blank"
 _WINDOW, _LEVEL = 400, 40  # abdomen
 _OVERLAY_OPACITY = 0.5
@@ -86,39 +83,31 @@ def show_task(loaded: ReviewCase, before: TaskNodes | None = None, known: Review
 
 
 def _background(loaded: ReviewCase) -> Any:
-    name = loaded.case.name
-    if loaded.ct is None:
-        empty = Volume(np.zeros(loaded.grid.shape, np.uint8, order="F"), loaded.grid.affine, name)
-        node = node_from_volume(empty, f"{name} (no CT)")
-        node.SetAttribute(ROLE, BLANK)
-    else:
-        node = node_from_volume(loaded.ct, name)
-        node.SetAttribute(ROLE, CT)
-        display = node.GetDisplayNode()
-        display.SetAutoWindowLevel(False)
-        display.SetWindowLevel(_WINDOW, _LEVEL)
+    name, volume = loaded.case.name, loaded.ct
+    if volume is None:
+        volume = Volume(np.zeros(loaded.grid.shape, np.uint8, order="F"), loaded.grid.affine, name)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name if loaded.ct is not None else f"{name} (no CT)")
+    node.SetAttribute(ROLE, CT if loaded.ct is not None else BLANK)
     node.SetAttribute(CASE_FOLDER, str(loaded.case.folder))
+    node.CreateDefaultDisplayNodes()  # before the voxels: afterwards a second goes by on a histogram for the window
+    display = node.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevel(_WINDOW, _LEVEL)
+    update_volume_node(node, volume)
     return node
 
 
 def _segmentation(loaded: ReviewCase, background: Any) -> tuple[Any, str]:
-    """Make the segmentation: all neighbors in one label map, the organ first and in a layer of its own.
-
-    Where neighbors overlap each other the later one is shown; the files keep both.
-    """
-    case, organ = loaded.case, loaded.organ
-    values = _values([name for name in loaded.organs if name != organ])
-    labels = np.zeros(loaded.grid.shape, np.min_scalar_type(max(values.values(), default=1)), order="F")
-    for name, value in values.items():
-        mask = loaded.organs[name].mask
-        if not is_empty(mask.box):
-            labels[mask.box][mask.crop != 0] = value
-    table = LabelTable.from_labels(case.name, {value: name for name, value in values.items()})
-    node = segmentation_from_labels(LabelVolume(labels, loaded.grid.affine, case.name, None, table), f"{case.name} {organ}")
+    """Make the segmentation: the organ first and in a layer of its own, all neighbors in one label map."""
+    case, organ, neighbors = loaded.case, loaded.organ, loaded.neighbors
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{case.name} {organ}")
+    node.CreateDefaultDisplayNodes()
     set_reference_geometry(node, loaded.grid)
     node.SetReferenceImageGeometryParameterFromVolumeNode(background)
-    segment = add_segment(node, organ, _dense(loaded.baseline.mask), _values([organ])[organ])
-    node.GetSegmentation().SetSegmentIndex(segment, 0)
+    segment = _add(node, organ, _image(loaded.baseline.mask), 1, label_values_of([organ])[organ])
+    shared = _image(neighbors.labels)
+    for name, value in neighbors.values.items():
+        _add(node, name, shared, value, value)
     node.SetAttribute(CASE_FOLDER, str(case.folder))
     node.SetAttribute(ROLE, EDITED)
     node.SetAttribute(ORGAN, organ)
@@ -126,18 +115,26 @@ def _segmentation(loaded: ReviewCase, background: Any) -> tuple[Any, str]:
     return node, segment
 
 
-def _values(names: list[str]) -> dict[str, int]:
-    """Return organ to its value in AbdomenAtlas' table, or a free one above it."""
-    table = load_table("abdomenatlas")
-    known = {structure_for(name).name: value for value, name in table.labels.items()}
-    free = max(table.labels) + 1
-    values = {}
-    for name in names:
-        value = known.get(structure_for(name).name)
-        if value is None:
-            value, free = free, free + 1
-        values[name] = value
-    return values
+def _add(segmentation: Any, organ: str, image: Any, label: int, value: int) -> str:
+    """Add a segment whose voxels are those of an image with a label; segments that share an image share a layer."""
+    segment_id = add_segment(segmentation, organ, Volume(np.zeros((1, 1, 1), np.uint8), np.eye(4)), value)
+    segment = segmentation.GetSegmentation().GetSegment(segment_id)
+    segment.SetLabelValue(label)
+    segment.AddRepresentation(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName(), image)
+    return segment_id
+
+
+def _image(volume: SparseVolume) -> Any:
+    """Return the box of a map as an image on the grid of the case (voxels copied): Slicer keeps segments cropped, too."""
+    image = slicer.vtkOrientedImageData()
+    if is_empty(volume.box):
+        image.SetExtent(0, -1, 0, -1, 0, -1)
+        image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    else:
+        image.SetExtent([number for side in volume.box for number in (side.start, side.stop - 1)])
+        image.GetPointData().SetScalars(scalars_of(volume.crop))
+    image.SetGeometryFromImageToWorldMatrix(vtk_matrix(volume.grid.affine))
+    return image
 
 
 def _dense(mask: SparseVolume) -> Volume:
@@ -197,11 +194,29 @@ def put_mask(nodes: TaskNodes, mask: SparseVolume) -> None:
     set_mask_of_segment(nodes.segmentation, nodes.segment, _dense(mask))
 
 
-def segment_stamp(nodes: TaskNodes) -> tuple[int, int]:
-    """Return what differs after every change of the organ, without looking at a voxel."""
+def segment_stamp(nodes: TaskNodes) -> int:
+    """Return a number that differs after every change of the organ (undo too), without looking at a voxel."""
     name = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
     image = nodes.segmentation.GetSegmentation().GetSegment(nodes.segment).GetRepresentation(name)
-    return (0, 0) if image is None else (id(image), int(image.GetMTime()))
+    return 0 if image is None else int(image.GetMTime())
+
+
+def hide_others(nodes: TaskNodes) -> None:
+    """Hide other segmentations that are shown, which would lie over the task's own; `show_others` gives them back."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        display = node.GetDisplayNode()
+        if node is not nodes.segmentation and display is not None and display.GetVisibility():
+            node.SetAttribute(_HIDDEN, "1")
+            display.SetVisibility(False)
+
+
+def show_others() -> None:
+    """Show the segmentations again that `hide_others` hid, also in a scene that was saved meanwhile."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        if node.GetAttribute(_HIDDEN):
+            node.RemoveAttribute(_HIDDEN)
+            if node.GetDisplayNode() is not None:
+                node.GetDisplayNode().SetVisibility(True)
 
 
 def set_overlay_shown(nodes: TaskNodes, shown: bool) -> None:
@@ -217,18 +232,6 @@ def set_mask_shown(nodes: TaskNodes, shown: bool) -> None:
     """Show or hide the masks in all views."""
     if slicer.mrmlScene.IsNodePresent(nodes.segmentation):
         nodes.segmentation.GetDisplayNode().SetVisibility(shown)
-
-
-def overlap_ml(loaded: ReviewCase) -> float:
-    """Return how much of the organ lies in its neighbors too, in ml: there masking keeps the editor out."""
-    own = loaded.baseline.mask
-    if is_empty(own.box):
-        return 0.0
-    shared = np.zeros(own.crop.shape, bool)
-    for name, other in loaded.organs.items():
-        if name != loaded.organ:
-            shared |= other.mask.within(own.box) != 0
-    return float(np.count_nonzero(shared & (own.crop != 0)) * loaded.grid.voxel_volume_mm3 / 1000)
 
 
 def remove_task(nodes: TaskNodes, keep: Any = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ MOST_ROWS = 500
 """A table with more rows is slow, and nobody reads it: search narrows it down."""
 UNFINISHED, ALL = "unfinished", "all"
 FILTERS = (UNFINISHED, ALL, *STATES)
+_NUMBER = re.compile(r"[0-9]+")
 COLUMNS = ("rank", "case", "organ", "state", "reader")
 
 
@@ -68,8 +70,7 @@ _KEYS: dict[str, Callable[[Task], tuple[str | int, ...]]] = {
 
 def _natural(text: str) -> tuple[str | int, ...]:
     """Return a key by which case10 comes after case9."""
-    digits = "".join(character if character.isascii() and character.isdigit() else " " for character in text).split()
-    return (_folded("".join(" " if c.isascii() and c.isdigit() else c for c in text)), *(f"{int(d):020}" for d in digits), text)
+    return (_NUMBER.sub(lambda match: match[0].zfill(20), _folded(text)), text)
 
 
 def _folded(text: str) -> str:

@@ -15,6 +15,7 @@ from slicer.i18n import tr as _
 
 from AtlasSegmentLib.child_process import ChildProcess, Event, find_python
 from AtlasSegmentLib.errors import AtlasError
+from AtlasSegmentLib.panel_threads import letThreadsRun
 from AtlasSegmentLib.remaining_time import RemainingTime, rounded_seconds
 
 _log = logging.getLogger(__name__)
@@ -138,6 +139,7 @@ class PanelJob:
 
     def _poll(self) -> None:
         """Take in what the child has told; drawn once, however much it is."""
+        letThreadsRun()  # those that read and write the child's pipes
         lines: list[str] = []
         last: Event | None = None
         for event in self._child.events():

@@ -11,15 +11,15 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from AtlasSegmentLib.panel_export import ExportSection
-from AtlasSegmentLib.panel_job import ApplyCancel, PanelJob, JobState
+from AtlasSegmentLib.panel_job import ApplyCancel, JobState, PanelJob
 from AtlasSegmentLib.panel_segment_checks import CtJudge, folderReason, modelReason, regionReason
 from AtlasSegmentLib.panel_segment_errors import shownErrors
 from AtlasSegmentLib.panel_segment_folder import FolderSection
 from AtlasSegmentLib.panel_segment_input import InputSection
 from AtlasSegmentLib.panel_segment_models import ModelSection
 from AtlasSegmentLib.panel_segment_results import ResultSection
-from AtlasSegmentLib.panel_segment_run import RunRequest, SegmentRun, progressNote
-from AtlasSegmentLib.panel_segment_state import AtlasSegmentParameterNode
+from AtlasSegmentLib.panel_segment_run import RunRequest, SegmentRun, runNote
+from AtlasSegmentLib.panel_segment_state import parametersIn
 
 REQUESTER = "Atlas Segment"
 
@@ -41,7 +41,7 @@ class SegmentPanel(VTKObservationMixin):
         self._isOpen = False
         self._watched: list[Any] = []
         self._exported: str | None = None
-        self._missing: dict[str, tuple[str, ...]] = {}
+        self._shown: Any = None
         self._confirmedDoubt = ""
         self._judge = CtJudge()
         self.job = PanelJob(ui.progressBar, ui.statusLabel, ui.logText, self._onJobState)
@@ -55,6 +55,7 @@ class SegmentPanel(VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(scene, slicer.vtkMRMLScene.EndCloseEvent, self._onSceneEndClose)
+        self.addObserver(scene, slicer.vtkMRMLScene.EndImportEvent, self._onSceneEndImport)
         self.addObserver(scene, slicer.vtkMRMLScene.NodeRemovedEvent, self._onNodeRemoved)
 
     @property
@@ -66,7 +67,7 @@ class SegmentPanel(VTKObservationMixin):
         """Take up the parameter node and the keys: the module was entered, or the scene is a new one while it is open."""
         self._isOpen = True
         if self._parameters is None:
-            self._parameters = AtlasSegmentParameterNode(self._makeParameterNode())
+            self._parameters = parametersIn(self._makeParameterNode())
         self._connect()
         self.models.refresh()
         self.results.shortcuts.install()
@@ -191,6 +192,13 @@ class SegmentPanel(VTKObservationMixin):
         if self._isOpen:
             self.open()
 
+    def _onSceneEndImport(self, _caller: Any, _event: Any) -> None:
+        """Show what a loaded scene says: its nodes come one after another, so a reference may have had no node before."""
+        self._disconnect()
+        self._parameters = None
+        if self._isOpen:
+            self.open()
+
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeRemoved(self, _caller: Any, _event: Any, node: Any) -> None:
         if not slicer.mrmlScene.IsClosing() and node.IsA("vtkMRMLTransformableNode"):
@@ -220,7 +228,7 @@ class SegmentPanel(VTKObservationMixin):
 
         parameters = self._parameters
         ensurePackages(requirements(device=parameters.device), REQUESTER, release=self.job.release)
-        self._missing = {}
+        self._shown = None
         self.ui.resultNoteLabel.setText("")
         request = RunRequest(
             parameters.ct,
@@ -238,10 +246,10 @@ class SegmentPanel(VTKObservationMixin):
             self.run.removeScratch()
 
     def _onImported(self, imported: Any) -> None:
-        self._missing[imported.model or imported.role] = imported.missing
         if self._parameters is None:
             return
-        if len(self._missing) == 1:
+        if self._shown is None:
+            self._shown = imported
             self._parameters.result = imported.node
             self._showCt()
         self.results.applyStyleTo(imported.node, self._parameters.opacity, self._parameters.outline)
@@ -254,7 +262,9 @@ class SegmentPanel(VTKObservationMixin):
             slicer.util.setSliceViewerLayers(background=ct, fit=True)
 
     def _onRunEnded(self, case: Path | None) -> None:
-        lines = [self.folder.where(case)] if case is not None else []
-        lines += [text for text in (progressNote(self._missing),) if text]
-        self.ui.resultNoteLabel.setText("\n".join(lines))
+        if case is not None and self._shown is not None:
+            note = runNote(self.run.result, self._shown.missing)
+            self.ui.resultNoteLabel.setText(f"{note}\n{self.folder.where(case)}")
+        self._shown = None
+        self.export.update()
         self._update()

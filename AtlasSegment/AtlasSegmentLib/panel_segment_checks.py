@@ -88,11 +88,19 @@ def regionReason(ct: Any, roi: Any | None, facts: Sequence[ModelFacts]) -> str:
     return ""
 
 
+def folderOf(text: str) -> Path:
+    """Return the folder that a text means; "~" is the user's home."""
+    try:
+        return Path(text.strip()).expanduser()
+    except RuntimeError:  # the home of somebody who is not known here
+        return Path(text.strip())
+
+
 def folderReason(text: str) -> str:
     """Return why results cannot go to a folder, or ""; "" is the temporary folder."""
     if not text.strip():
         return ""
-    folder = Path(text.strip()).expanduser()
+    folder = folderOf(text)
     if not folder.is_absolute():
         return _("Results in: give the whole path of a folder, not {folder}.").format(folder=text)
     if folder.exists() and not folder.is_dir():

@@ -9,6 +9,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from AtlasSegmentLib.panel_segment_checks import folderOf
+
 
 class FolderSection:
     """The results folder on the panel of Atlas Segment.
@@ -37,7 +39,7 @@ class FolderSection:
 
     def results(self, text: str) -> Path:
         """Return the dataset folder that the user's text means."""
-        return Path(text.strip()).expanduser() if text.strip() else self.session() / "results"
+        return folderOf(text) if text.strip() else self.session() / "results"
 
     def show(self, text: str) -> None:
         """Say what becomes of the results in this folder."""
@@ -54,7 +56,9 @@ class FolderSection:
         return _("Files: {folder}").format(folder=case)
 
     def _choose(self, _checked: bool = False) -> None:
-        folder = qt.QFileDialog.getExistingDirectory(self._ui.resultsFolderEdit, _("Choose the dataset folder"), self._ui.resultsFolderEdit.text)
+        folder = qt.QFileDialog.getExistingDirectory(
+            self._ui.resultsFolderEdit, _("Choose the dataset folder"), self._ui.resultsFolderEdit.text
+        )
         if folder:
             self._ui.resultsFolderEdit.setText(folder)
 

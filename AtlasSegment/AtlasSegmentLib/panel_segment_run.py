@@ -54,6 +54,7 @@ class SegmentRun:
         self._scratch: Path | None = None
         self._case: Path | None = None
         self._models: list[str] = []
+        self._result: dict[str, Any] = {}
         self._results: Iterator[Any] | None = None
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
@@ -64,6 +65,11 @@ class SegmentRun:
     def importing(self) -> bool:
         """Whether results are being loaded into the scene."""
         return self._results is not None
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What the last run told; see `tasks.segment_files`."""
+        return self._result
 
     def start(self, request: RunRequest) -> None:
         """Write the CT to a file and start the models.
@@ -112,7 +118,7 @@ class SegmentRun:
 
     def _onSegmented(self, result: dict[str, Any]) -> None:
         self.removeScratch()
-        self._case, self._models = Path(result["case"]), list(result["models"])
+        self._result, self._case, self._models = result, Path(result["case"]), list(result["models"])
         if len(self._models) > 1:
             arguments = {"case": str(self._case), "models": self._models}
             self._job.start(AVERAGE_TASK, arguments, self._onAveraged, self._onFailed)
@@ -130,7 +136,8 @@ class SegmentRun:
         from AtlasSegmentLib.case_folder import CaseFolder
         from AtlasSegmentLib.scene_results import import_results
 
-        assert self._case is not None
+        if self._case is None:
+            return
         ct = slicer.mrmlScene.GetNodeByID(self._ctId)  # None when the node was deleted meanwhile
         self._results = import_results(CaseFolder(self._case), self._models, ct)
         self._timer.start()
@@ -161,7 +168,13 @@ def _roiArguments(roi: Any | None) -> dict[str, Any] | None:
     return {"center": box.center.tolist(), "axes": box.axes.tolist(), "size": box.size.tolist()}
 
 
-def progressNote(missing: dict[str, tuple[str, ...]]) -> str:
-    """Return which organs were looked for and not found, for each segmentation."""
-    lines = [_("Not found by {name}: {organs}.").format(name=name, organs=", ".join(organs)) for name, organs in missing.items() if organs]
+def runNote(run: dict[str, Any], missing: tuple[str, ...]) -> str:
+    """Return what a run used, how long it took, and which organs were looked for and not found in what is shown."""
+    devices = {"gpu": _("GPU"), "cpu": _("CPU")}
+    used = ", ".join(sorted({devices.get(device, device) for device in run.get("devices", {}).values()}))
+    lines = [_("Ran on the {device} in {seconds} s.").format(device=used, seconds=round(run.get("seconds", 0)))]
+    if not run.get("computed"):
+        lines = [_("Nothing had to be computed: the results of an earlier run were used.")]
+    if missing:
+        lines.append(_("Not found: {organs}.").format(organs=", ".join(name.replace("_", " ") for name in missing)))
     return "\n".join(lines)

@@ -3,7 +3,7 @@
 Slicer reads these type hints when it wraps the class, so they are not postponed.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import slicer
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
@@ -34,3 +34,9 @@ class AtlasSegmentParameterNode:
     result: slicer.vtkMRMLSegmentationNode
     opacity: Annotated[float, WithinRange(0, 1)] = 0.6
     outline: bool
+
+
+def parametersIn(node: Any) -> Any:
+    """Return the parameters that are kept in a vtkMRMLScriptedModuleNode."""
+    wrapper: Any = AtlasSegmentParameterNode
+    return wrapper(node)

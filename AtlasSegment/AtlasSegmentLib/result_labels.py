@@ -9,11 +9,13 @@ import numpy as np
 
 from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
 from AtlasSegmentLib.classes import abdomenatlas_table, class_of
+from AtlasSegmentLib.components import Box
 from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.files import read_json
 from AtlasSegmentLib.labels import LabelTable, catalog, structure_for
-from AtlasSegmentLib.nifti import read_nifti
-from AtlasSegmentLib.volume import Array, LabelVolume, Volume
+from AtlasSegmentLib.regions import sub_grid
+from AtlasSegmentLib.sparse import EMPTY_BOX, SparseVolume, is_empty, read_sparse, relative, union
+from AtlasSegmentLib.volume import Array, Grid, LabelVolume, Volume
 
 _FIRST_OTHER = 1000
 """Values of structures that AbdomenAtlas does not number start here, in the order of the catalog."""
@@ -21,14 +23,16 @@ _FIRST_OTHER = 1000
 
 @dataclass(frozen=True)
 class ResultLabels:
-    """What to show of a label folder.
+    """What to show of a label folder. Only the box that is filled is kept: a whole-body label map is mostly background.
 
     Attributes:
-        labels: All organs that do not overlap, (X, Y, Z), with its table.
-        layers: (organ, mask uint8 0/1 on the same grid, value) of each organ that another one partly covers.
+        grid: The case's grid.
+        labels: All organs that do not overlap, on a part of the grid, with its table.
+        layers: (organ, mask on a part of the grid, value) of each organ that another one partly covers.
         missing: Organs of which no voxel was found, sorted.
     """
 
+    grid: Grid
     labels: LabelVolume
     layers: tuple[tuple[str, Volume, int], ...]
     missing: tuple[str, ...]
@@ -45,29 +49,47 @@ def read_result(folder: LabelFolder) -> ResultLabels:
     """Read a finished label folder. Raises InputError."""
     record = _record(folder)
     values = published_values(folder.organs(), _own_values(record))
-    combined = read_nifti(folder.pseudo_label)
-    array = combined.array.astype(np.uint8 if max(values.values(), default=0) < 256 else np.uint16)
-    if not any(class_of(organ) for organ in values):  # the combined map holds AbdomenAtlas' values, of which there are none
-        array[:] = 0
-    counts = np.bincount(array.ravel(order="K"), minlength=1)
-    layers, missing = [], []
+    combined = _labels(read_sparse(folder.pseudo_label), values)
+    grid, layers, missing = combined.grid, [], []
     for organ, value in values.items():
         expected = _voxels(record, organ)
-        found = int(counts[value]) if class_of(organ) and value < len(counts) else 0
-        if expected == 0 or (expected is None and found):
-            missing += [organ] if expected == 0 else []
+        found = int(np.count_nonzero(combined.crop == value)) if class_of(organ) else 0
+        if found == expected or (expected is None and found):
+            missing += [] if found else [organ]
             continue
-        if found == expected:
-            continue
-        mask = read_nifti(folder.mask(organ))
-        if not mask.array.any():
+        mask = read_sparse(folder.mask(organ))
+        if is_empty(mask.box):
             missing.append(organ)
-        elif not _paint(array, mask.array, value):
-            array[array == value] = 0
-            layers.append((organ, replace(mask, array=(mask.array != 0).astype(np.uint8)), value))
-    table = LabelTable.from_labels(folder.folder.name, {value: organ for organ, value in values.items()} | {0: "background"})
-    labels = LabelVolume(array, combined.affine, str(folder.pseudo_label), combined.header, table)
-    return ResultLabels(labels, tuple(layers), tuple(sorted(missing)))
+            continue
+        combined = _grown(combined, mask.box)
+        if _covers_others(combined.within(mask.box), mask.crop, value):
+            combined.crop[combined.crop == value] = 0
+            layers.append((organ, _part(replace(mask, crop=(mask.crop != 0).astype(np.uint8))), value))
+        else:
+            combined.crop[relative(mask.box, combined.box)][mask.crop != 0] = value
+    table = LabelTable.from_labels(folder.folder.name, {0: "background"} | {value: organ for organ, value in values.items()})
+    part = _part(combined)
+    labels = LabelVolume(part.array, part.affine, str(folder.pseudo_label), None, table)
+    return ResultLabels(grid, labels, tuple(layers), tuple(sorted(missing)))
+
+
+def _labels(combined: SparseVolume, values: Mapping[str, int]) -> SparseVolume:
+    """Return the combined map in a type that has room for all values; empty when it can hold none of the organs."""
+    crop = combined.crop.astype(np.uint8 if max(values.values(), default=0) < 256 else np.uint16, copy=False)
+    if not any(class_of(organ) for organ in values):  # the combined map holds AbdomenAtlas' values, of which there are none
+        return SparseVolume(combined.grid, EMPTY_BOX, crop[:0, :0, :0])
+    return replace(combined, crop=crop)
+
+
+def _grown(volume: SparseVolume, box: Box) -> SparseVolume:
+    whole = union([volume.box, box])
+    return SparseVolume(volume.grid, whole, volume.within(whole))
+
+
+def _part(volume: SparseVolume) -> Volume:
+    """Return the filled box as a volume; one voxel of background when nothing is filled."""
+    box: Box = (slice(0, 1), slice(0, 1), slice(0, 1)) if is_empty(volume.box) else volume.box
+    return Volume(volume.within(box), sub_grid(volume.grid, box).affine, volume.grid.source)
 
 
 def published_values(organs: Iterable[str], own: Mapping[str, int]) -> dict[str, int]:
@@ -90,14 +112,10 @@ def published_values(organs: Iterable[str], own: Mapping[str, int]) -> dict[str,
     return dict(sorted((known | others).items(), key=lambda item: item[1]))
 
 
-def _paint(array: Array, mask: Array, value: int) -> bool:
-    """Write a mask into a label map when it covers background, or itself, alone; tell whether it did."""
-    inside = mask != 0
-    covered = array[inside]
-    if bool(((covered != 0) & (covered != value)).any()):
-        return False
-    array[inside] = value
-    return True
+def _covers_others(labels: Array, mask: Array, value: int) -> bool:
+    """Tell whether a mask lies on voxels of another organ."""
+    covered = labels[mask != 0]
+    return bool(((covered != 0) & (covered != value)).any())
 
 
 def _record(folder: LabelFolder) -> dict[str, object]:

@@ -26,7 +26,7 @@ class WindowPreset:
 
 WINDOWS = {
     "abdomen": WindowPreset(400, 40),
-    "liver": WindowPreset(150, 90),
+    "liver": WindowPreset(160, 60),
     "bone": WindowPreset(1800, 400),
     "lung": WindowPreset(1500, -600),
 }

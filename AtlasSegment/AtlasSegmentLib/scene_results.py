@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from vtk.util.numpy_support import vtk_to_numpy
 from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
 from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.result_labels import ResultLabels, read_result, result_folders
-from AtlasSegmentLib.scene import CASE_FOLDER, MODEL, ROLE, grid_of_node, matrix_of
-from AtlasSegmentLib.scene_segmentation import add_segment, segmentation_from_labels
-from AtlasSegmentLib.volume import require_same_grid
+from AtlasSegmentLib.scene import CASE_FOLDER, MODEL, ROLE, grid_of_node, matrix_of, vtk_matrix
+from AtlasSegmentLib.scene_segmentation import add_segment, segmentation_from_labels, set_reference_geometry
+from AtlasSegmentLib.volume import Grid, require_same_grid
 
 FINGERPRINT = "AtlasAnnotator.Fingerprint"
 """Node attribute: what the segments looked like when they were imported."""
 _SEGMENTATION = "vtkMRMLSegmentationNode"
+_LABELMAP = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,10 @@ def import_results(case: CaseFolder, models: Sequence[str], ct: Any | None = Non
 
 
 def _import(case: CaseFolder, role: str, model: str, folder: LabelFolder, ct: Any | None) -> ImportedResult:
-    result = _on_grid_of(ct, read_result(folder))
+    result = read_result(folder)
     earlier = [node for node in find_results(case.folder, role, model) if not was_edited(node)]
     name = f"{_title(case.folder, ct)} {model or role}"
-    node = _segmentation(result, name)
+    node = _segmentation(result, _grid_to_show(ct, result), name)
     if earlier:
         node = _replaced(earlier[0], node)
     else:
@@ -82,24 +83,37 @@ def _import(case: CaseFolder, role: str, model: str, folder: LabelFolder, ct: An
     return ImportedResult(node, role, model, result.missing)
 
 
-def _on_grid_of(ct: Any | None, result: ResultLabels) -> ResultLabels:
-    """Return the result on the very grid of the CT node: a file keeps an affine in float32 only."""
+def _grid_to_show(ct: Any | None, result: ResultLabels) -> Grid:
+    """Return the very grid of the CT node when it is that of the files, which keep an affine in float32 only; else the files' grid."""
+    if ct is None:
+        return result.grid
     try:
-        grid = grid_of_node(ct) if ct is not None else None
-        if grid is None:
-            return result
-        require_same_grid(grid, result.labels)
-    except AtlasError:  # the node was changed meanwhile; the file says where the labels lie
-        return result
-    moved = tuple((organ, replace(mask, affine=grid.affine), value) for organ, mask, value in result.layers)
-    return ResultLabels(replace(result.labels, affine=grid.affine), moved, result.missing)
+        grid = grid_of_node(ct)
+        require_same_grid(grid, result.grid)
+    except AtlasError:  # the node was changed meanwhile
+        return result.grid
+    return grid
 
 
-def _segmentation(result: ResultLabels, name: str) -> Any:
+def _segmentation(result: ResultLabels, grid: Grid, name: str) -> Any:
     node = segmentation_from_labels(result.labels, name)
     for organ, mask, value in result.layers:
         add_segment(node, organ, mask, value)
+    _anchor(node, grid)
     return node
+
+
+def _anchor(node: Any, grid: Grid) -> None:
+    """Turn segments that lie on parts of a grid into such that lie on the grid itself: same voxels, same place, one geometry."""
+    set_reference_geometry(node, grid)
+    inner = node.GetSegmentation()
+    segments = [inner.GetSegment(identifier) for identifier in inner.GetSegmentIDs()]
+    for image in dict.fromkeys(segment.GetRepresentation(_LABELMAP) for segment in segments):
+        matrix = vtk.vtkMatrix4x4()
+        image.GetImageToWorldMatrix(matrix)
+        start = np.rint(np.linalg.inv(grid.affine) @ matrix_of(matrix)[:, 3])[:3].astype(int)
+        image.SetExtent(*(int(edge + start[number // 2]) for number, edge in enumerate(image.GetExtent())))
+        image.SetGeometryFromImageToWorldMatrix(vtk_matrix(grid.affine))
 
 
 def _replaced(earlier: Any, node: Any) -> Any:
@@ -136,12 +150,11 @@ def was_edited(node: Any) -> bool:
 def fingerprint(node: Any) -> str:
     """Return a SHA-256 over names, label values and voxels of a segmentation; colors and display do not count."""
     inner = node.GetSegmentation()
-    representation = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
     digest = hashlib.sha256(str(node.GetTransformNodeID() or "").encode())
     layers: dict[Any, int] = {}
     for identifier in inner.GetSegmentIDs():
         segment = inner.GetSegment(identifier)
-        image = segment.GetRepresentation(representation)
+        image = segment.GetRepresentation(_LABELMAP)
         known = image in layers
         layer = layers.setdefault(image, len(layers))
         digest.update(f"{identifier}|{segment.GetName()}|{segment.GetLabelValue()}|{layer}".encode())
@@ -162,9 +175,13 @@ def _add_voxels(digest: Any, image: Any) -> None:
         crop.append(slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0))
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
-    first = [extent[2 * axis] + crop[axis].start for axis in range(3)]
-    digest.update(f"{first}{np.round(matrix_of(matrix), 3).tolist()}".encode())
-    digest.update(array[tuple(crop)].astype("<u2").tobytes(order="F"))
+    placed = matrix_of(matrix)
+    placed[:, 3] = placed @ [*(extent[2 * axis] + crop[axis].start for axis in range(3)), 1]
+    digest.update(str((np.round(placed, 2) + 0.0).tolist()).encode())  # + 0.0 makes -0.0 a 0.0
+    filled = array[tuple(crop)]
+    narrow = array.dtype.itemsize == 1 or not filled.size or int(filled.max()) < 256  # a file may be loaded as a wider type
+    for number in range(filled.shape[2]):
+        digest.update(filled[:, :, number].astype(np.uint8 if narrow else np.uint16, copy=False).tobytes(order="F"))
 
 
 def _folder_of(case: Path, ct: Any | None) -> int:

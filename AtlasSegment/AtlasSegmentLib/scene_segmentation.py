@@ -42,7 +42,7 @@ def segmentation_from_labels(labels: LabelVolume, name: str) -> Any:
     if labels.table is None:
         message = f"{labels.source or name}: the label map has no table that names its values."
         raise LabelError(message, "Choose the table that belongs to this label map.")
-    values = [value for value in label_values(labels.array) if value]
+    values = [value for value in label_values(_cropped(labels.array)[0]) if value]
     labels.table.require_values(values, labels.source or name)
     node = _empty_segmentation(labels.grid, name)
     image = _oriented_image(Volume(labels.array.astype(np.min_scalar_type(max(values, default=0)), copy=False), labels.affine))

@@ -97,9 +97,10 @@ def pip_install(  # noqa: PLR0913, PLR0917 - Slicer's signature
     """Record the request. Raises CalledProcessError when the test lets pip fail."""
     arguments = requirements.split() if isinstance(requirements, str) else [str(item) for item in requirements]
     recorder.installed.append(arguments)
-    if recorder.fails and blocking:
-        raise subprocess.CalledProcessError(1, ["pip", "install", *arguments])
-    if not recorder.fails:
+    if recorder.fails:
+        if blocking:
+            raise subprocess.CalledProcessError(1, ["pip", "install", *arguments])
+    else:
         recorder.missing -= {_canonical(re.split(r"[\s<>=!~;\[]", argument)[0]) for argument in arguments}
     if completedCallback is not None and not blocking:
         completedCallback(int(recorder.fails))

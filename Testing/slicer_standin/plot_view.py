@@ -31,10 +31,15 @@ class PlotView:
 
     def __init__(self, node: slicer.vtkMRMLPlotViewNode) -> None:
         self._node = node
+        self._side = SIZE[0]
         self._window: Any = None
 
     def mrmlPlotViewNode(self) -> Any:
         return self._node
+
+    def resize(self, side: int) -> None:
+        """Make the view a square of so many pixels."""
+        self._side = side
 
     def repaint(self) -> None:
         """Drawn when a picture is asked for."""
@@ -45,7 +50,7 @@ class PlotView:
     def renderWindow(self) -> Any:
         """Return a window with the chart as it is now."""
         view = vtk.vtkContextView()
-        view.SetRenderWindow(_offscreen_window())
+        view.SetRenderWindow(_offscreen_window(self._side))
         view.GetRenderer().SetBackground(1, 1, 1)
         chart_node = self._node.GetPlotChartNode()
         if chart_node is not None:
@@ -54,11 +59,11 @@ class PlotView:
         return view.GetRenderWindow()
 
 
-def _offscreen_window() -> Any:
+def _offscreen_window(side: int) -> Any:
     window = vtk.vtkRenderWindow()
     window.SetOffScreenRendering(1)
     window.ShowWindowOff()
-    window.SetSize(*SIZE)
+    window.SetSize(side, side)
     return window
 
 

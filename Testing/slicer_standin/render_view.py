@@ -39,6 +39,10 @@ class RenderView:
     def renderWindow(self) -> Any:
         return self._window
 
+    def resize(self, side: int) -> None:
+        """Make the view a square of so many pixels that shows the same as before."""
+        self._window.SetSize(side, side)
+
     def interactor(self) -> Any:
         return self._interactor
 

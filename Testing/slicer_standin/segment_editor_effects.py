@@ -42,7 +42,6 @@ class SegmentEditorEffect:
 
     def defaultModifierLabelmap(self) -> Any:
         """Return an empty image on the grid that is edited. Raises RuntimeError when there is no source volume."""
-        self._logic.UpdateReferenceGeometryImage()
         if not self._logic.ResetModifierLabelmapToDefault():
             message = "there is no grid to edit on: the editor has no segmentation or no source volume"
             raise RuntimeError(message)

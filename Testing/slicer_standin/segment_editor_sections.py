@@ -18,7 +18,7 @@ def _shown(part: str) -> Any:
     """Return a property that says whether a part is shown, and its setter."""
 
     def write(self: Any, visible: bool) -> None:
-        getattr(self, part).setVisible(bool(visible))
+        self.layout().setRowVisible(getattr(self, part), bool(visible))  # the label, too
 
     return Property(bool, lambda self: not getattr(self, part).isHidden(), write), write
 

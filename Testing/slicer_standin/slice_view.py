@@ -95,6 +95,10 @@ class SliceView(RenderView):
         self._window.SetNumberOfLayers(2)
         self._window.AddRenderer(overlay)
 
+    def resize(self, side: int) -> None:
+        super().resize(side)
+        self.mrmlSliceNode().SetDimensions(side, side, 1)  # the field of view in mm stays
+
     def _add_image(self) -> None:
         # In Slicer CTK's light box renderer manager shows the image; it is not in the wheel.
         self._mapper, self._actor = vtk.vtkImageMapper(), vtk.vtkActor2D()

@@ -158,9 +158,8 @@ def test_the_csv_has_a_header_and_cells_that_no_spreadsheet_runs() -> None:
     found = compare(ours, masks_of_labels(label_volume({"liver": block(2, 2, 2)})))
     rows = list(csv.reader(io.StringIO(comparison_csv([row.to_json() for row in found]))))
     assert rows[0] == list(COLUMNS)
-    assert rows[1][0] == "'=cmd"
-    assert rows[1][1] == ""
-    assert rows[2][:3] == ["liver", "1.0", "1.0"]
+    assert rows[1][:3] == ["liver", "1.0", "1.0"]
+    assert rows[2][:2] == ["'=cmd", ""]
 
 
 def test_a_scene_left_on_the_disk_gives_the_same_masks(tmp_path: Path) -> None:

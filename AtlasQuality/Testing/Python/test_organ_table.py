@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from AtlasQualityLib import tasks
 from AtlasQualityLib.organ_table import PREDICTED_DICE, disagreement, organ_rows
-from AtlasQualityLib.overlay_maps import COMBINED, OverlayMap, in_percent, read_overlay, write_overlays
+from AtlasQualityLib.overlay_maps import COMBINED, OverlayMap, combined, in_percent, read_overlay, write_overlays
 from AtlasQualityLib.phantom_case import SHAPE, phantom_affine, write_phantom_case
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import DatasetError, GeometryError, InputError
@@ -79,6 +79,19 @@ def test_percents_keep_the_order_and_what_is_marked(values: list[int]) -> None:
     assert np.array_equal(found.crop > 0, stored > 0)
     assert found.crop.max(initial=0) <= 100
     assert (np.diff(found.crop.ravel()[np.argsort(stored, axis=None)].astype(int)) >= 0).all()
+
+
+def test_the_faintest_expected_error_stays_marked() -> None:
+    array = np.zeros((3, 3, 3), np.float32)
+    array[1, 1, 1] = 1e-6
+    assert in_percent(from_dense(array, Grid((3, 3, 3), np.eye(4))), 1.0).crop.tolist() == [[[1]]]
+
+
+def test_where_maps_of_two_organs_meet_the_larger_value_is_shown() -> None:
+    grid = Grid((4, 1, 1), np.eye(4))
+    maps = [from_dense(np.array(values, np.uint8).reshape(4, 1, 1), grid) for values in ([7, 50, 9, 0], [0, 20, 30, 4])]
+    for volumes in (maps, maps[::-1]):
+        assert combined(volumes).dense().ravel().tolist() == [7, 50, 30, 4]
 
 
 def test_the_table_has_every_organ_with_the_largest_expected_error_first(attended: CaseFolder, tmp_path: Path) -> None:

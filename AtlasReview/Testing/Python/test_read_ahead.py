@@ -8,11 +8,12 @@ import threading
 import time
 import weakref
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 import pytest
 
-from AtlasReviewLib.background import Cancelled, Work
+from AtlasReviewLib.background import Cancelled, Work, resume_collection
 from AtlasReviewLib.read_ahead import ReadAhead
 from AtlasReviewLib.review_case import ReviewCase, load_review_case
 from AtlasSegmentLib.case_folder import CaseFolder
@@ -135,6 +136,50 @@ def test_a_work_that_fails_gives_its_error_to_whoever_asks() -> None:
         with pytest.raises(KeyError):
             work.result()
     assert work.done
+
+
+class Thing:
+    """Something that may only die on the main thread, such as a Qt object."""
+
+    died_in: ClassVar[list[str]] = []
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        Thing.died_in.append(threading.current_thread().name)
+
+
+def test_garbage_of_the_main_thread_is_not_collected_by_the_reader() -> None:
+    Thing.died_in.clear()
+
+    def work(_work: Work[int]) -> int:
+        return sum(len([[number]]) for number in range(20_000) for _ in range(3))
+
+    gc.collect()
+    running = Work(work)
+    for _ in range(10):
+        Thing()
+    running.result()
+    assert Thing.died_in == []
+    assert gc.isenabled()
+    gc.collect()
+    assert {*Thing.died_in} == {threading.main_thread().name}
+    assert len(Thing.died_in) == 10
+
+
+def test_the_collector_is_on_again_after_works_that_overlapped_failed_or_were_given_up(case: CaseFolder) -> None:
+    gate = Gate()
+    ahead = ReadAhead(gate)
+    ahead.request(case.folder, "liver")
+    ahead.request(case.folder, "spleen")
+    ahead.request(case.folder.with_name("none"), "liver")
+    assert not gc.isenabled()
+    ahead.close()
+    for thread in [thread for thread in threading.enumerate() if thread.name == "AtlasReview reader"]:
+        thread.join()
+    resume_collection()
+    assert gc.isenabled()
 
 
 def test_the_time_and_memory_of_the_next_case_of_a_large_ct(shared_data: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from AtlasSegmentLib.model import load_model
 from AtlasSegmentLib.nifti import read_nifti
 from AtlasSegmentLib.result_labels import published_values, read_result, result_folders
 from AtlasSegmentLib.segment_case import segment_case
+from AtlasSegmentLib.volume import Grid, Volume
 
 
 def segmented(folder: Path, **model: Any) -> CaseFolder:
@@ -29,9 +30,18 @@ def masks_shown(case: CaseFolder) -> dict[str, np.ndarray]:
     """Return the mask of each organ that is shown, from the label map or its own layer."""
     result = read_result(case.backbone("m"))
     assert result.labels.table is not None
-    names = {value: name for value, name in result.labels.table.labels.items() if (result.labels.array == value).any()}
-    shown = {name: result.labels.array == value for value, name in names.items()}
-    return shown | {organ: mask.array != 0 for organ, mask, _ in result.layers}
+    labels = placed(result.labels, result.grid)
+    names = {value: name for value, name in result.labels.table.labels.items() if (labels == value).any()}
+    shown = {name: labels == value for value, name in names.items()}
+    return shown | {organ: placed(mask, result.grid) != 0 for organ, mask, _ in result.layers}
+
+
+def placed(part: Volume, grid: Grid) -> np.ndarray:
+    """Return a part of a grid at its place in the whole."""
+    whole = np.zeros(grid.shape, part.array.dtype)
+    start = np.rint(np.linalg.inv(grid.affine) @ part.affine[:, 3])[:3].astype(int)
+    whole[tuple(slice(a, a + n) for a, n in zip(start, part.shape, strict=True))] = part.array
+    return whole
 
 
 def masks_on_disk(case: CaseFolder) -> dict[str, np.ndarray]:
