@@ -193,7 +193,9 @@ class AtlasQualityWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             part.setParameterNode(parameterNode)
         self._showTables(None)
         if parameterNode is not None:
-            self._guiTag = parameterNode.connectGui(self.ui)
+            from AtlasSegmentLib.panel_parameters import connectWidgets
+
+            self._guiTag = connectWidgets(parameterNode, self.ui)
             self.addObserver(parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
             self._onParametersChanged()
 

@@ -137,7 +137,9 @@ class AtlasReviewWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.disconnectGui(self._guiTag)
         self._parameterNode, self._guiTag = parameterNode, None
         if parameterNode is not None:
-            self._guiTag = parameterNode.connectGui(self.ui)
+            from AtlasSegmentLib.panel_parameters import connectWidgets
+
+            self._guiTag = connectWidgets(parameterNode, self.ui)
 
 
 class AtlasReviewLogic(ScriptedLoadableModuleLogic):

@@ -61,7 +61,7 @@ class SegmentPanelUser:
 
     def add_slow_models(self, count: int = 2) -> list[Path]:
         """Put models into the list that need some seconds: they look at thousands of small windows."""
-        return self.add_models(count, input={"orientation": "LPS", "spacing": [1, 1, 1], "patch": [12, 12, 12], "overlap": 0.7})
+        return self.add_models(count, input={"orientation": "LPS", "spacing": [1, 1, 1], "patch": [12, 12, 12], "overlap": 0.6})
 
     def use_folder(self) -> Path:
         """Choose a results folder and return it."""
@@ -99,7 +99,7 @@ class SegmentPanelUser:
         self.apply()
         assert self.ui.progressBar.maximum == 0  # busy: nothing is known yet
         self._wait(lambda: self.ui.progressBar.maximum > 0 or not self.panel.job.running, 120)
-        assert self.panel.job.running
+        assert self.panel.job.running, f"the run has ended: {self.ui.statusLabel.text}"
 
     def segmentations(self) -> list[Any]:
         """Return all segmentation nodes of the scene."""

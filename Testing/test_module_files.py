@@ -100,6 +100,12 @@ def test_translated_strings_are_plain_strings(repository: Path, module: str) -> 
 
 
 @pytest.mark.parametrize("module", MODULES)
+def test_widgets_are_connected_so_that_they_can_be_disconnected(repository: Path, module: str) -> None:
+    # Slicer's own connectGui returns no tag in some versions; panel_parameters.connectWidgets always does.
+    assert [path.name for path in qt_sources(repository, module) if ".connectGui(" in path.read_text(encoding="utf-8")] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_the_ui_file_is_well_formed_and_its_names_are_unique(repository: Path, module: str) -> None:
     path = repository / module / "Resources" / "UI" / f"{module}.ui"
     names = ui_names(path)

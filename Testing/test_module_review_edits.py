@@ -110,6 +110,15 @@ def test_the_readers_own_segment_editor_is_left_alone(edited: Desk) -> None:
     assert edited.ui.segmentEditor.mrmlSegmentEditorNode().GetSingletonTag() == "AtlasReview"
 
 
+def test_a_double_click_on_the_open_task_keeps_edits_and_undo(edited: Desk, dataset: Path) -> None:
+    size = edited.voxels()
+    edited.go_to("first", "liver")
+    assert edited.voxels() == size
+    assert unsaved(edited, dataset) == []
+    edited.ui.segmentEditor.undo()
+    assert edited.voxels() < size
+
+
 def test_one_undo_takes_back_one_stroke(desk: Desk) -> None:
     desk.take_next()
     sizes = [desk.voxels()]

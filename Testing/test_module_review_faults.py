@@ -279,6 +279,26 @@ def test_hostile_names_are_shown_and_never_run(desk: Desk, tmp_path: Path) -> No
     assert [(e.reader, e.kind) for e in Worklist(tmp_path / "d").events()][-1] == (reader, "state")
 
 
+def test_what_fails_while_a_task_is_shown_leaves_no_node_behind(desk: Desk, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import slicer
+
+    from AtlasReviewLib import scene
+
+    def nodes() -> list[str]:
+        return sorted(node.GetClassName() for node in slicer.util.getNodesByClass("vtkMRMLNode"))
+
+    desk.open(dataset)
+    before = nodes()
+    with monkeypatch.context() as patch:
+        patch.setattr(scene, "style_segmentation", lambda *_arguments: 1 / 0)
+        desk.take_next()
+    assert "division by zero" in desk.notice
+    assert nodes() == before
+    assert Worklist(dataset).task("first", "liver").state == "waiting"
+    desk.take_next()
+    assert desk.name == "first liver taken"
+
+
 @pytest.fixture
 def read_only_dataset(tmp_path: Path) -> Iterator[Path]:
     """Mount a file system with a dataset and make it read-only; or skip."""

@@ -187,7 +187,7 @@ def test_show_hide_outline_and_windows_act_on_the_chosen_segmentation_by_button_
     ):
         getattr(user.ui, button).click()
         assert (node.GetDisplayNode().GetWindow(), node.GetDisplayNode().GetLevel()) == (window, level)
-        assert getattr(user.ui, button).toolTip == f"W {window}, L {level}"
+        assert getattr(user.ui, button).toolTip == f"Window W {window}, L {level}"
 
 
 def test_choosing_a_segmentation_does_not_change_how_it_looks(user: SegmentPanelUser) -> None:  # noqa: F811

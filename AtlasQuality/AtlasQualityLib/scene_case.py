@@ -12,9 +12,11 @@ import slicer
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.labels import LabelTable
-from AtlasSegmentLib.scene import CASE_FOLDER, ROLE, update_volume_node
+from AtlasSegmentLib.scene import CASE_FOLDER, ROLE, node_from_volume
 from AtlasSegmentLib.scene_segmentation import segmentation_from_labels
 from AtlasSegmentLib.volume import Array, LabelVolume, Volume
+
+_ABDOMEN = (400.0, 40.0)  # window width and level, HU
 
 
 def add_case(opened: Mapping[str, Any], work: Path) -> tuple[Any | None, Any]:
@@ -49,13 +51,8 @@ def add_case(opened: Mapping[str, Any], work: Path) -> tuple[Any | None, Any]:
 
 
 def _ct_node(stored: Mapping[str, Any], work: Path, name: str) -> Any:
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-    node.CreateDefaultDisplayNodes()  # before the voxels: afterwards a second goes by on a histogram for the window
-    display = node.GetDisplayNode()
-    display.SetAutoWindowLevel(False)
-    display.SetWindowLevel(400, 40)  # abdomen
-    update_volume_node(node, Volume(_array(work / stored["file"]), np.array(stored["affine"]), name))
-    return node
+    volume = Volume(_array(work / stored["file"]), np.array(stored["affine"]), name)
+    return node_from_volume(volume, name, window=_ABDOMEN)
 
 
 def _array(path: Path) -> Array:

@@ -29,9 +29,15 @@ class Navigation:
         self._panel = panel
 
     def open(self, task: Task, takeOver: bool = False, then: Callable[[], None] | None = None) -> None:
-        """Open a task."""
-        self._panel.say("")
-        self._panel.task.open(task, takeOver, then)
+        """Open a task; the one that is being edited stays as it is."""
+        panel = self._panel
+        panel.say("")
+        current = panel.task.task
+        if panel.task.editable and panel.task.opening is None and current is not None and current.id == task.id:
+            if then is not None:
+                then()
+            return
+        panel.task.open(task, takeOver, then)
 
     def takeNext(self) -> None:
         """Take the task where a look is worth most."""

@@ -70,16 +70,28 @@ def show_task(loaded: ReviewCase, before: TaskNodes | None = None, known: Review
     keep = before.background if same_ct and before is not None and slicer.mrmlScene.IsNodePresent(before.background) else None
     if before is not None:
         remove_task(before, keep)
-    background = keep if keep is not None else _background(loaded)
-    segmentation, segment = _segmentation(loaded, background)
-    nodes = TaskNodes(background, segmentation, segment, _overlay(loaded))
-    slicer.util.setSliceViewerLayers(background=background, fit=keep is None)
+    nodes = TaskNodes(keep, None, "")
+    try:
+        _fill(nodes, loaded)
+    except BaseException:
+        remove_task(nodes)
+        raise
+    slicer.util.setSliceViewerLayers(background=nodes.background, fit=keep is None)
     if nodes.overlay is not None:
         scene_overlay.lay_over(nodes.overlay, _OVERLAY_OPACITY)
     place = first_place(loaded)
     if place is not None:
         jump_to(place)
     return nodes
+
+
+def _fill(nodes: TaskNodes, loaded: ReviewCase) -> None:
+    """Make the nodes that are missing; each is in `nodes` as soon as it is in the scene."""
+    if nodes.background is None:
+        nodes.background = _background(loaded)
+    nodes.segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{loaded.case.name} {loaded.organ}")
+    nodes.segment = _segmentation(nodes.segmentation, loaded, nodes.background)
+    nodes.overlay = _overlay(loaded)
 
 
 def _background(loaded: ReviewCase) -> Any:
@@ -97,10 +109,9 @@ def _background(loaded: ReviewCase) -> Any:
     return node
 
 
-def _segmentation(loaded: ReviewCase, background: Any) -> tuple[Any, str]:
-    """Make the segmentation: the organ first and in a layer of its own, all neighbors in one label map."""
+def _segmentation(node: Any, loaded: ReviewCase, background: Any) -> str:
+    """Fill the segmentation: the organ first and in a layer of its own, all neighbors in one label map; return the organ's id."""
     case, organ, neighbors = loaded.case, loaded.organ, loaded.neighbors
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{case.name} {organ}")
     node.CreateDefaultDisplayNodes()
     set_reference_geometry(node, loaded.grid)
     node.SetReferenceImageGeometryParameterFromVolumeNode(background)
@@ -112,7 +123,7 @@ def _segmentation(loaded: ReviewCase, background: Any) -> tuple[Any, str]:
     node.SetAttribute(ROLE, EDITED)
     node.SetAttribute(ORGAN, organ)
     style_segmentation(node, segment)
-    return node, segment
+    return segment
 
 
 def _add(segmentation: Any, organ: str, image: Any, label: int, value: int) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from AtlasQualityLib.organ_table import read_predicted_dice
 from AtlasQualityLib.priority import CasePriority, CaseScores, Order, OrganScore, prioritize, read_scores
 from AtlasReviewLib.revision_files import ENDING, is_revision, split_id
 from AtlasSegmentLib.case_folder import CaseFolder, find_cases, new_case, open_case
@@ -154,11 +155,23 @@ def _ordered(
             if (case.name, organ) not in seen:
                 tasks.append(FoundTask(case.name, organ, reason=reasons.get(case.name, NO_SCORE)))
     revised = {name: _revised(case) for name, case in by_name.items()}
-    return [replace(task, revised_by=revised[task.case].get(task.organ, "")) for task in tasks]
+    dice = {name: _predicted_dice(case, found) for name, case in by_name.items()}
+    return [
+        replace(task, revised_by=revised[task.case].get(task.organ, ""), predicted_dice=dice[task.case].get(task.organ, math.nan))
+        for task in tasks
+    ]
+
+
+def _predicted_dice(case: CaseFolder, found: _Found) -> Mapping[str, float]:
+    """Return what a quality model predicted for each organ; nothing where there is no such prediction or it is damaged."""
+    try:
+        return read_predicted_dice(case)
+    except AtlasError as error:
+        found.problems.append(str(error))
+        return {}
 
 
 def _scored(score: OrganScore, order: Order, rank: int | None) -> FoundTask:
-    dice = getattr(score, "predicted_dice", math.nan)
     return FoundTask(
         score.case,
         score.organ,
@@ -167,8 +180,7 @@ def _scored(score: OrganScore, order: Order, rank: int | None) -> FoundTask:
         score.attention_mm3,
         score.expected_error_mm3,
         score.minutes_to_correct,
-        math.nan if dice is None else float(dice),
-        "" if rank is not None else NO_ATTENTION,
+        reason="" if rank is not None else NO_ATTENTION,
     )
 
 

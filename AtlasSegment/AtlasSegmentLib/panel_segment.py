@@ -12,6 +12,7 @@ from slicer.util import VTKObservationMixin
 
 from AtlasSegmentLib.panel_export import ExportSection
 from AtlasSegmentLib.panel_job import ApplyCancel, JobState, PanelJob
+from AtlasSegmentLib.panel_parameters import connectWidgets
 from AtlasSegmentLib.panel_segment_checks import CtJudge, folderReason, modelReason, regionReason
 from AtlasSegmentLib.panel_segment_errors import shownErrors
 from AtlasSegmentLib.panel_segment_folder import FolderSection
@@ -95,7 +96,7 @@ class SegmentPanel(VTKObservationMixin):
             return
         parameters = self._parameters
         self._style = (parameters.opacity, parameters.outline)
-        self._guiTag = parameters.connectGui(self.ui)
+        self._guiTag = connectWidgets(parameters, self.ui)
         self.models.setChecked(list(parameters.models))
         self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
 

@@ -126,7 +126,7 @@ class ModelSection:
             for column in range(_COLUMNS):
                 item.setForeground(column, qt.QBrush(gray))
         for column in range(_COLUMNS):
-            item.setToolTip(column, facts.problem or facts.title or facts.name)
+            item.setToolTip(column, "\n".join(dict.fromkeys(filter(None, (facts.name, facts.title, facts.problem)))))
         item.setToolTip(2, facts.license or _("The model does not state a license."))
         for column in (1, 3):
             item.setTextAlignment(column, qt.Qt.AlignRight | qt.Qt.AlignVCenter)

@@ -85,15 +85,22 @@ def volume_from_node(node: Any) -> Volume:
     return Volume(array, affine_of_node(node), name)
 
 
-def node_from_volume(volume: Volume, name: str, class_name: str = "vtkMRMLScalarVolumeNode") -> Any:
+def node_from_volume(
+    volume: Volume, name: str, class_name: str = "vtkMRMLScalarVolumeNode", window: tuple[float, float] | None = None
+) -> Any:
     """Add a volume node with these voxels (copied) to the scene, with a display node.
 
     Args:
         volume: Any numeric dtype that VTK has; bool becomes uint8, float16 float32.
         name: Name of the node.
         class_name: "vtkMRMLScalarVolumeNode" or "vtkMRMLLabelMapVolumeNode".
+        window: (width, level) in HU. None lets Slicer choose from a histogram, which takes a second for a large CT.
     """
     node = slicer.mrmlScene.AddNewNodeByClass(class_name, name)
+    if window is not None:  # before the voxels are there, or the histogram is made all the same
+        node.CreateDefaultDisplayNodes()
+        node.GetDisplayNode().SetAutoWindowLevel(False)
+        node.GetDisplayNode().SetWindowLevel(*window)
     update_volume_node(node, volume)
     node.CreateDefaultDisplayNodes()
     return node
