@@ -61,8 +61,7 @@ class AtlasSegmentWidget(ScriptedLoadableModuleWidget):
     def cleanup(self) -> None:
         """Let go of everything: the module is reloaded, or Slicer quits."""
         self.panel.cleanup()
-        self.uiWidget.setMRMLScene(None)  # a reload only hides the old widgets, and their selectors would go on watching the scene
-        self.uiWidget.deleteLater()
+        self.uiWidget.deleteLater()  # a reload only hides the old widgets, and their selectors would go on watching the scene
 
 
 class AtlasSegmentLogic(ScriptedLoadableModuleLogic):

@@ -50,18 +50,24 @@ class SegmentPanelUser:
         self.parameters.ct = node
         return node
 
-    def add_models(self, count: int = 2, **changes: Any) -> list[Path]:
+    def add_models(self, count: int = 2, prefix: str = "phantom", **changes: Any) -> list[Path]:
         """Put models into the list, checked: the first as sure as can be, each next one less."""
-        made = []
+        made, folder = [], self.folder / "models" / prefix
         for number in range(1, count + 1):
             network = atlas_phantoms.softmax_network(softness=2000.0 * 3**number)
-            made.append(atlas_phantoms.make_model(self.folder / "models" / f"m{number}", f"phantom-{number}", network, **changes))
-        self.panel.models._add(str(self.folder / "models"))
+            made.append(atlas_phantoms.make_model(folder / f"m{number}", f"{prefix}-{number}", network, **changes))
+        self.panel.models._add(str(folder))
         return made
 
-    def add_slow_models(self, count: int = 2) -> list[Path]:
-        """Put models into the list that need some seconds: they look at thousands of small windows."""
-        return self.add_models(count, input={"orientation": "LPS", "spacing": [1, 1, 1], "patch": [12, 12, 12], "overlap": 0.6})
+    def add_slow_model(self) -> None:
+        """Put a model into the list that needs so long that every test stops it: it looks at tens of thousands of small windows."""
+        seen = {"orientation": "LPS", "spacing": [1, 1, 1], "patch": [12, 12, 12], "overlap": 0.9}
+        self.add_models(1, "slow", input=seen)
+
+    def take_fast_models_instead(self, count: int = 1) -> None:
+        """Uncheck the slow model and add fast ones."""
+        self.check("slow-1", False)
+        self.add_models(count)
 
     def use_folder(self) -> Path:
         """Choose a results folder and return it."""
@@ -124,11 +130,10 @@ class SegmentPanelUser:
         self.item(name).setCheckState(0, qt.Qt.Checked if checked else qt.Qt.Unchecked)
 
 
-@pytest.fixture
-def user(open_module: Callable[[str], Any], wait_until: Wait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SegmentPanelUser:
-    """Return a user with the panel open and an empty list of models."""
+def open_panel(open_module: Callable[[str], Any], wait_until: Wait, folder: Path, monkeypatch: pytest.MonkeyPatch) -> SegmentPanelUser:
+    """Open the panel with an empty list of models; for the fixture `user` of a test file."""
     from AtlasSegmentLib import panel_segment_models
 
-    monkeypatch.setattr(panel_segment_models, "settingsFolder", lambda: tmp_path / "settings")
+    monkeypatch.setattr(panel_segment_models, "settingsFolder", lambda: folder / "settings")
     monkeypatch.delenv("ATLAS_MODELS", raising=False)
-    return SegmentPanelUser(open_module, wait_until, tmp_path)
+    return SegmentPanelUser(open_module, wait_until, folder)

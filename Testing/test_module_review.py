@@ -284,6 +284,22 @@ def test_keys_are_gone_when_the_module_is_left_and_letters_go_into_fields(desk: 
     assert desk.name == "first liver taken"
 
 
+def test_events_are_watched_only_while_the_module_is_open(desk: Desk, press: Callable[..., str]) -> None:
+    import slicer
+
+    seen: list[int] = []
+    desk.panel.activity._onActivity = lambda: seen.append(1)
+    press("X", slicer.util.mainWindow())
+    assert seen
+    slicer.util.moduleSelector().selectModule("")
+    seen.clear()
+    press("X", slicer.util.mainWindow())
+    assert seen == []
+    slicer.util.selectModule("AtlasReview")
+    press("X", slicer.util.mainWindow())
+    assert seen
+
+
 def test_active_time_is_counted_with_the_readers_events_and_written_to_the_task(
     desk: Desk, dataset: Path, press: Callable[..., str]
 ) -> None:

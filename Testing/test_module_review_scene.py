@@ -152,14 +152,16 @@ def test_nothing_is_left_behind_when_the_module_is_reloaded_and_left(
     assert leaks.snapshot().shortcuts == 0
 
 
-def test_leaving_the_module_takes_keys_and_view_observers_away(desk: Desk, dataset: Path) -> None:
+def test_leaving_the_module_takes_keys_and_view_observers_away(
+    open_module: Callable[[str], Any], wait_until: Callable[..., None], dataset: Path
+) -> None:
     import slicer
 
     from slicer_standin import leaks
 
-    slicer.util.moduleSelector().selectModule("")
     before = leaks.snapshot()
-    slicer.util.selectModule("AtlasReview")
+    desk = Desk(open_module("AtlasReview"), wait_until)
+    assert leaks.snapshot().grown(before)["view_observers"] > 0
     desk.open(dataset)
     desk.take_next()
     slicer.util.moduleSelector().selectModule("")

@@ -56,9 +56,11 @@ def test_the_next_case_of_512x512x275_opens_within_a_second(
     desk.go_to("two", "liver")
     print(f"\nnext case, read ahead: {time.perf_counter() - start:.2f} s", end="")
     start = time.perf_counter()
-    desk.stroke()
-    stroke = time.perf_counter() - start
+    mask = desk.panel.task.mask()
+    read = time.perf_counter() - start
+    mask.crop[0, 0, 0] = 0
+    desk.panel.task.putMask(mask)
     start = time.perf_counter()
     desk.panel.task.autosave()
-    print(f"\na stroke with masking: {stroke:.2f} s; autosave: {time.perf_counter() - start:.2f} s")
+    print(f"\nmask out of the editor: {read:.2f} s; autosave: {time.perf_counter() - start:.2f} s")
     assert desk.name == "two liver taken"

@@ -14,10 +14,16 @@ from atlas_phantoms import ORGANS, ct, roi
 from AtlasQualityLib.average import average_case
 from AtlasSegmentLib.case_folder import open_case
 from AtlasSegmentLib.nifti import read_nifti
-from segment_panel import SegmentPanelUser, user  # noqa: F401 - a fixture
+from segment_panel import SegmentPanelUser, open_panel
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 Press = Callable[..., str]
+
+
+@pytest.fixture
+def user(open_module: Any, wait_until: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SegmentPanelUser:
+    """Return a user with the panel open and an empty list of models."""
+    return open_panel(open_module, wait_until, tmp_path, monkeypatch)
 
 
 def shown_masks(node: Any) -> dict[str, np.ndarray]:
@@ -27,7 +33,7 @@ def shown_masks(node: Any) -> dict[str, np.ndarray]:
     return {name: mask_of_segment(node, name, ct().grid).array != 0 for name in node.GetSegmentation().GetSegmentIDs()}
 
 
-def test_a_ct_becomes_an_average_and_a_segmentation_of_each_model(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_a_ct_becomes_an_average_and_a_segmentation_of_each_model(user: SegmentPanelUser) -> None:
     user.load_ct()
     user.add_models(2)
     folder = user.use_folder()
@@ -45,24 +51,25 @@ def test_a_ct_becomes_an_average_and_a_segmentation_of_each_model(user: SegmentP
     assert user.ui.resultSelector.currentNode() is nodes[0]
     assert str(folder) in user.ui.resultNoteLabel.text
     assert "Ran on the CPU" in user.ui.resultNoteLabel.text
+    assert "CPUExecutionProvider" in user.ui.logText.plainText
 
 
-def test_progress_is_shown_and_the_panel_answers_meanwhile(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_progress_is_shown_and_the_panel_answers_meanwhile(user: SegmentPanelUser) -> None:
     user.load_ct()
-    user.add_slow_models(2)
+    user.add_slow_model()
+    user.add_models(2)
     user.start_and_wait_for_progress()
     assert user.ui.applyButton.text == "Cancel"
     assert "%" in user.ui.statusLabel.text
     assert not user.ui.progressBar.isHidden()
     user.ui.modelSearchEdit.setText("phantom-2")
     assert user.rows() == ["phantom-2"]
-    user.wait()
+    user.ui.applyButton.click()
     assert user.ui.applyButton.text == "Apply"
     assert user.ui.progressBar.isHidden()
-    assert "CPUExecutionProvider" in user.ui.logText.plainText
 
 
-def test_the_same_ct_again_uses_what_is_there_and_replaces_its_segmentations(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_the_same_ct_again_uses_what_is_there_and_replaces_its_segmentations(user: SegmentPanelUser) -> None:
     user.load_ct()
     user.add_models(1)
     folder = user.use_folder()
@@ -73,7 +80,7 @@ def test_the_same_ct_again_uses_what_is_there_and_replaces_its_segmentations(use
     assert "earlier run" in user.ui.resultNoteLabel.text
 
 
-def test_another_ct_of_the_same_name_gets_a_case_of_its_own(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_another_ct_of_the_same_name_gets_a_case_of_its_own(user: SegmentPanelUser) -> None:
     user.add_models(1)
     folder = user.use_folder()
     user.load_ct()
@@ -84,7 +91,7 @@ def test_another_ct_of_the_same_name_gets_a_case_of_its_own(user: SegmentPanelUs
     assert [node.GetName() for node in nodes] == ["Abdomen phantom-1", "Abdomen phantom-1 2"]
 
 
-def test_a_name_that_is_no_file_name_is_made_one_and_shown_as_it_was(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_a_name_that_is_no_file_name_is_made_one_and_shown_as_it_was(user: SegmentPanelUser) -> None:
     user.load_ct(name="5: Abd/Pelvis  1.0")
     user.add_models(1)
     folder = user.use_folder()
@@ -92,7 +99,7 @@ def test_a_name_that_is_no_file_name_is_made_one_and_shown_as_it_was(user: Segme
     assert [path.name for path in folder.iterdir()] == ["5_ Abd_Pelvis 1.0"]
 
 
-def test_an_edited_result_is_kept_beside_the_new_one(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_an_edited_result_is_kept_beside_the_new_one(user: SegmentPanelUser) -> None:
     user.load_ct()
     user.add_models(1)
     first = user.run()[0]
@@ -103,7 +110,7 @@ def test_an_edited_result_is_kept_beside_the_new_one(user: SegmentPanelUser) -> 
     assert user.parameters.result is nodes[1]
 
 
-def test_without_a_folder_results_are_temporary_and_the_panel_says_so(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_without_a_folder_results_are_temporary_and_the_panel_says_so(user: SegmentPanelUser) -> None:
     assert "Temporary" in user.ui.resultsFolderLabel.text
     user.load_ct()
     user.add_models(1)
@@ -116,7 +123,7 @@ def test_without_a_folder_results_are_temporary_and_the_panel_says_so(user: Segm
     assert "Temporary" not in user.ui.resultsFolderLabel.text
 
 
-def test_a_region_is_given_to_the_models(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_a_region_is_given_to_the_models(user: SegmentPanelUser) -> None:
     from AtlasSegmentLib.scene_roi import node_from_roi
 
     user.load_ct()
@@ -133,7 +140,7 @@ def test_a_region_is_given_to_the_models(user: SegmentPanelUser) -> None:  # noq
     np.testing.assert_allclose(record["parameters"]["roi"]["size"], roi().size)
 
 
-def test_a_ct_under_a_linear_transform_gets_its_result_where_it_is_seen(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_a_ct_under_a_linear_transform_gets_its_result_where_it_is_seen(user: SegmentPanelUser) -> None:
     import vtk
 
     from AtlasSegmentLib.scene import grid_of_node
@@ -151,7 +158,7 @@ def test_a_ct_under_a_linear_transform_gets_its_result_where_it_is_seen(user: Se
     assert result.GetParentTransformNode() is None
 
 
-def test_the_sample_is_slicers_own(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_the_sample_is_slicers_own(user: SegmentPanelUser) -> None:
     from slicer_standin import sample_data
 
     user.ui.sampleButton.click()
@@ -162,7 +169,7 @@ def test_the_sample_is_slicers_own(user: SegmentPanelUser) -> None:  # noqa: F81
 
 
 def test_show_hide_outline_and_windows_act_on_the_chosen_segmentation_by_button_and_by_key(
-    user: SegmentPanelUser,  # noqa: F811
+    user: SegmentPanelUser,
     press: Press,
 ) -> None:
     node = user.load_ct()
@@ -190,7 +197,7 @@ def test_show_hide_outline_and_windows_act_on_the_chosen_segmentation_by_button_
         assert getattr(user.ui, button).toolTip == f"Window W {window}, L {level}"
 
 
-def test_choosing_a_segmentation_does_not_change_how_it_looks(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_choosing_a_segmentation_does_not_change_how_it_looks(user: SegmentPanelUser) -> None:
     own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
     own.CreateDefaultDisplayNodes()
     own.GetDisplayNode().SetOpacity2DFill(0.11)
@@ -198,7 +205,7 @@ def test_choosing_a_segmentation_does_not_change_how_it_looks(user: SegmentPanel
     assert own.GetDisplayNode().GetOpacity2DFill() == pytest.approx(0.11)
 
 
-def test_letters_typed_into_the_search_go_there_and_the_keys_go_with_the_module(user: SegmentPanelUser, press: Press) -> None:  # noqa: F811
+def test_letters_typed_into_the_search_go_there_and_the_keys_go_with_the_module(user: SegmentPanelUser, press: Press) -> None:
     own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
     own.CreateDefaultDisplayNodes()
     user.parameters.result = own
@@ -212,7 +219,7 @@ def test_letters_typed_into_the_search_go_there_and_the_keys_go_with_the_module(
     assert press("M", slicer.util.mainWindow()) == "shortcut"
 
 
-def test_packages_are_asked_for_in_apply_once_and_declining_leaves_the_panel_as_it_was(user: SegmentPanelUser, answers: Any) -> None:  # noqa: F811
+def test_packages_are_asked_for_in_apply_once_and_declining_leaves_the_panel_as_it_was(user: SegmentPanelUser, answers: Any) -> None:
     from slicer_standin.installer import recorder
 
     user.load_ct()
@@ -227,7 +234,7 @@ def test_packages_are_asked_for_in_apply_once_and_declining_leaves_the_panel_as_
     assert any("onnxruntime" in text for _kind, text in answers.shown) or answers.details
 
 
-def test_the_panel_looks_right(user: SegmentPanelUser, screenshot: Callable[[str], Path]) -> None:  # noqa: F811
+def test_the_panel_looks_right(user: SegmentPanelUser, screenshot: Callable[[str], Path]) -> None:
     user.load_ct()
     user.add_models(2)
     user.run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,20 +14,26 @@ import pytest
 from atlas_phantoms import ct, make_model
 from AtlasSegmentLib.markups import Roi
 from AtlasSegmentLib.volume import Volume
-from segment_panel import SegmentPanelUser, user  # noqa: F401 - a fixture
+from segment_panel import SegmentPanelUser, open_panel
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 vtk = pytest.importorskip("vtk", reason="needs slicer-core")
 
 
-def works(user: SegmentPanelUser) -> None:  # noqa: F811
+@pytest.fixture
+def user(open_module: Any, wait_until: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SegmentPanelUser:
+    """Return a user with the panel open and an empty list of models."""
+    return open_panel(open_module, wait_until, tmp_path, monkeypatch)
+
+
+def works(user: SegmentPanelUser) -> None:
     """Check that the panel segments a good CT now."""
     user.load_ct(name="good")
     user.parameters.roi = None
     assert [node.GetName() for node in user.run() if node.GetName().startswith("good")] == ["good phantom-1"]
 
 
-def test_no_volume(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_no_volume(user: SegmentPanelUser) -> None:
     user.add_models(1)
     assert "Load a CT first" in user.reason()
     works(user)
@@ -36,7 +43,7 @@ EMPTY, FLAT = np.full((6, 6, 6), -1000, np.int16), ct().array[:, :, :1]
 
 
 @pytest.mark.parametrize(("array", "said"), [(EMPTY, "every voxel is -1000"), (FLAT, "3-D image is needed")], ids=["empty", "one slice"])
-def test_an_image_that_cannot_be_segmented(user: SegmentPanelUser, array: np.ndarray, said: str) -> None:  # noqa: F811
+def test_an_image_that_cannot_be_segmented(user: SegmentPanelUser, array: np.ndarray, said: str) -> None:
     user.add_models(1)
     user.load_ct(Volume(array, np.eye(4)))
     assert said in user.reason()
@@ -44,7 +51,7 @@ def test_an_image_that_cannot_be_segmented(user: SegmentPanelUser, array: np.nda
     works(user)
 
 
-def test_a_volume_node_without_voxels_and_one_of_colors(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_a_volume_node_without_voxels_and_one_of_colors(user: SegmentPanelUser) -> None:
     user.add_models(1)
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "nothing")
     user.parameters.ct = node
@@ -57,7 +64,7 @@ def test_a_volume_node_without_voxels_and_one_of_colors(user: SegmentPanelUser) 
     works(user)
 
 
-def test_label_maps_and_color_images_are_not_offered(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_label_maps_and_color_images_are_not_offered(user: SegmentPanelUser) -> None:
     for name in ("vtkMRMLLabelMapVolumeNode", "vtkMRMLVectorVolumeNode"):
         slicer.mrmlScene.AddNewNodeByClass(name)
     assert user.ui.ctSelector.nodeCount() == 0
@@ -69,7 +76,7 @@ def mr() -> Volume:
     return Volume(values.astype(np.int16), ct().affine)
 
 
-def test_an_mr_is_warned_of_at_once_and_the_user_can_stop_or_go_on(user: SegmentPanelUser, answers: Any) -> None:  # noqa: F811
+def test_an_mr_is_warned_of_at_once_and_the_user_can_stop_or_go_on(user: SegmentPanelUser, answers: Any) -> None:
     user.add_models(1)
     user.load_ct()
     assert user.ui.ctWarningLabel.isHidden()
@@ -86,7 +93,7 @@ def test_an_mr_is_warned_of_at_once_and_the_user_can_stop_or_go_on(user: Segment
     assert user.ui.ctWarningLabel.isHidden()
 
 
-def test_a_volume_under_a_transform_that_is_not_linear(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_a_volume_under_a_transform_that_is_not_linear(user: SegmentPanelUser) -> None:
     user.add_models(1)
     node = user.load_ct()
     bent = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode", "warp")
@@ -98,7 +105,7 @@ def test_a_volume_under_a_transform_that_is_not_linear(user: SegmentPanelUser) -
     assert user.reason() == ""
 
 
-def test_a_region_beside_the_ct_not_placed_or_moved_away(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_a_region_beside_the_ct_not_placed_or_moved_away(user: SegmentPanelUser) -> None:
     from AtlasSegmentLib.scene_roi import node_from_roi
 
     user.add_models(1)
@@ -121,7 +128,7 @@ def test_a_region_beside_the_ct_not_placed_or_moved_away(user: SegmentPanelUser)
 
 
 @pytest.mark.parametrize("text", ["relative/folder", "~nobody-of-this-name-here/x"])
-def test_a_results_folder_that_is_no_whole_path(user: SegmentPanelUser, text: str) -> None:  # noqa: F811
+def test_a_results_folder_that_is_no_whole_path(user: SegmentPanelUser, text: str) -> None:
     user.add_models(1)
     user.load_ct()
     user.ui.resultsFolderEdit.setText(text)
@@ -130,7 +137,7 @@ def test_a_results_folder_that_is_no_whole_path(user: SegmentPanelUser, text: st
     assert user.reason() == ""
 
 
-def test_a_results_folder_that_is_a_file(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_a_results_folder_that_is_a_file(user: SegmentPanelUser) -> None:
     (user.folder / "file").write_text("x")
     user.add_models(1)
     user.load_ct()
@@ -138,7 +145,7 @@ def test_a_results_folder_that_is_a_file(user: SegmentPanelUser) -> None:  # noq
     assert "is a file" in user.reason()
 
 
-def test_a_results_folder_is_chosen_by_its_button(user: SegmentPanelUser, answers: Any) -> None:  # noqa: F811
+def test_a_results_folder_is_chosen_by_its_button(user: SegmentPanelUser, answers: Any) -> None:
     (user.folder / "data").mkdir()
     answers.folder(user.folder / "data")
     user.ui.resultsFolderButton.click()
@@ -149,7 +156,7 @@ def test_a_results_folder_is_chosen_by_its_button(user: SegmentPanelUser, answer
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="this user may write everywhere")
-def test_a_read_only_results_folder_is_the_reason(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_a_read_only_results_folder_is_the_reason(user: SegmentPanelUser) -> None:
     folder = user.use_folder()
     folder.mkdir()
     folder.chmod(0o500)
@@ -159,7 +166,7 @@ def test_a_read_only_results_folder_is_the_reason(user: SegmentPanelUser) -> Non
     folder.chmod(0o700)
 
 
-def test_a_results_folder_that_fails_while_writing_is_told_once(user: SegmentPanelUser, answers: Any) -> None:  # noqa: F811
+def test_a_results_folder_that_fails_while_writing_is_told_once(user: SegmentPanelUser, answers: Any) -> None:
     """As a full or read-only disk does: something that is no folder lies where the models' results belong."""
     folder = user.use_folder()
     (folder / "Abdomen").mkdir(parents=True)
@@ -175,7 +182,7 @@ def test_a_results_folder_that_fails_while_writing_is_told_once(user: SegmentPan
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")  # noqa: PTH110
-def test_no_room_for_the_ct_is_told_once(user: SegmentPanelUser, answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_no_room_for_the_ct_is_told_once(user: SegmentPanelUser, answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from AtlasSegmentLib import nifti
     from AtlasSegmentLib.errors import StorageError
     from AtlasSegmentLib.files import storage_errors
@@ -197,7 +204,7 @@ def test_no_room_for_the_ct_is_told_once(user: SegmentPanelUser, answers: Any, m
     works(user)
 
 
-def test_a_damaged_network_is_told_once_with_the_next_step(user: SegmentPanelUser, answers: Any) -> None:  # noqa: F811
+def test_a_damaged_network_is_told_once_with_the_next_step(user: SegmentPanelUser, answers: Any) -> None:
     folder = user.add_models(1)[0]
     whole = (folder / "model.onnx").read_bytes()
     (folder / "model.onnx").write_bytes(whole[:-30] + bytes(30))
@@ -212,12 +219,11 @@ def test_a_damaged_network_is_told_once_with_the_next_step(user: SegmentPanelUse
 
 
 def test_a_child_process_that_dies_is_told_with_how_it_ended(
-    user: SegmentPanelUser,  # noqa: F811
+    user: SegmentPanelUser,
     answers: Any,
     wait_until: Callable[..., None],
 ) -> None:
-    user.add_slow_models(2)
-    user.check("phantom-2", False)
+    user.add_slow_model()
     user.load_ct()
     user.start_and_wait_for_progress()
     os.kill(user.panel.job._child.pid, signal.SIGKILL)
@@ -227,10 +233,11 @@ def test_a_child_process_that_dies_is_told_with_how_it_ended(
     assert "SIGKILL" in errors[0]
     assert user.ui.applyButton.text == "Apply"
     assert user.segmentations() == []
+    user.take_fast_models_instead()
     works(user)
 
 
-def test_results_that_cannot_be_read_are_told_once(user: SegmentPanelUser, answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_results_that_cannot_be_read_are_told_once(user: SegmentPanelUser, answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from AtlasSegmentLib import scene_results
     from AtlasSegmentLib.errors import InputError
 
@@ -247,7 +254,7 @@ def test_results_that_cannot_be_read_are_told_once(user: SegmentPanelUser, answe
     works(user)
 
 
-def test_a_sample_that_cannot_be_downloaded_is_told_once(user: SegmentPanelUser, answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_sample_that_cannot_be_downloaded_is_told_once(user: SegmentPanelUser, answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import SampleData
 
     def offline(_self: Any, _name: str) -> None:
@@ -260,7 +267,7 @@ def test_a_sample_that_cannot_be_downloaded_is_told_once(user: SegmentPanelUser,
     assert "Name or service not known" in answers.shown[0][1]
 
 
-def test_a_model_that_is_no_atlas_model_any_more_is_told(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_a_model_that_is_no_atlas_model_any_more_is_told(user: SegmentPanelUser) -> None:
     folder = user.add_models(1)[0]
     user.load_ct()
     (folder / "model.json").write_text("{")

@@ -9,19 +9,25 @@ from typing import Any
 import pytest
 
 from atlas_phantoms import make_model
-from segment_panel import SegmentPanelUser, user  # noqa: F401 - a fixture
+from segment_panel import SegmentPanelUser, open_panel
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
 
-def test_an_empty_list_says_what_to_do(user: SegmentPanelUser) -> None:  # noqa: F811
+@pytest.fixture
+def user(open_module: Any, wait_until: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SegmentPanelUser:
+    """Return a user with the panel open and an empty list of models."""
+    return open_panel(open_module, wait_until, tmp_path, monkeypatch)
+
+
+def test_an_empty_list_says_what_to_do(user: SegmentPanelUser) -> None:
     user.load_ct()
     assert "Add model" in user.ui.modelDescriptionLabel.text
     assert "Add a model first" in user.reason()
     assert not user.ui.removeModelButton.enabled
 
 
-def test_an_added_model_is_checked_selected_and_described(user: SegmentPanelUser, answers: Any) -> None:  # noqa: F811
+def test_an_added_model_is_checked_selected_and_described(user: SegmentPanelUser, answers: Any) -> None:
     folder = make_model(user.folder / "m", "phantom", title="Three organs of a phantom", license="CC-BY-4.0")
     answers.folder(folder)
     user.ui.addModelButton.click()
@@ -33,13 +39,13 @@ def test_an_added_model_is_checked_selected_and_described(user: SegmentPanelUser
     assert user.parameters.models == [str(folder.resolve())]
 
 
-def test_a_model_is_added_by_one_of_its_files(user: SegmentPanelUser, answers: Any) -> None:  # noqa: F811
+def test_a_model_is_added_by_one_of_its_files(user: SegmentPanelUser, answers: Any) -> None:
     answers.file(make_model(user.folder / "m", "phantom") / "model.onnx")
     user.ui.addModelFileButton.click()
     assert user.rows() == ["phantom"]
 
 
-def test_a_cancelled_dialog_changes_nothing(user: SegmentPanelUser, answers: Any) -> None:  # noqa: F811
+def test_a_cancelled_dialog_changes_nothing(user: SegmentPanelUser, answers: Any) -> None:
     answers.folder(None)
     user.ui.addModelButton.click()
     answers.file(None)
@@ -47,7 +53,7 @@ def test_a_cancelled_dialog_changes_nothing(user: SegmentPanelUser, answers: Any
     assert user.rows() == []
 
 
-def test_a_folder_that_is_no_model_is_told_exactly_what_is_wrong(user: SegmentPanelUser, answers: Any) -> None:  # noqa: F811
+def test_a_folder_that_is_no_model_is_told_exactly_what_is_wrong(user: SegmentPanelUser, answers: Any) -> None:
     (user.folder / "m").mkdir()
     (user.folder / "m" / "net.onnx").write_bytes(b"x")
     answers.folder(user.folder / "m")
@@ -59,7 +65,7 @@ def test_a_folder_that_is_no_model_is_told_exactly_what_is_wrong(user: SegmentPa
     assert user.rows() == []
 
 
-def test_a_model_of_another_engine_is_listed_with_the_reason_and_cannot_be_checked(user: SegmentPanelUser, answers: Any) -> None:  # noqa: F811
+def test_a_model_of_another_engine_is_listed_with_the_reason_and_cannot_be_checked(user: SegmentPanelUser, answers: Any) -> None:
     import zipfile
 
     folder = make_model(user.folder / "m", "script", engine="torchscript", file="net.ts")
@@ -75,7 +81,7 @@ def test_a_model_of_another_engine_is_listed_with_the_reason_and_cannot_be_check
     assert "Check at least one model" in user.reason()
 
 
-def test_the_search_hides_what_does_not_match_and_keeps_checks(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_the_search_hides_what_does_not_match_and_keeps_checks(user: SegmentPanelUser) -> None:
     user.add_models(2)
     user.ui.modelSearchEdit.setText("phantom-1 left kidney")
     assert user.rows() == ["phantom-1"]
@@ -86,7 +92,7 @@ def test_the_search_hides_what_does_not_match_and_keeps_checks(user: SegmentPane
     assert user.rows() == ["phantom-1", "phantom-2"]
 
 
-def test_unchecking_and_removing_take_a_model_out_of_the_run(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_unchecking_and_removing_take_a_model_out_of_the_run(user: SegmentPanelUser) -> None:
     user.load_ct()
     first, second = user.add_models(2)
     user.check("phantom-1", False)
@@ -102,7 +108,7 @@ def test_unchecking_and_removing_take_a_model_out_of_the_run(user: SegmentPanelU
 
 
 def test_the_list_is_there_again_in_the_next_session_and_models_of_the_environment_cannot_be_removed(
-    user: SegmentPanelUser,  # noqa: F811
+    user: SegmentPanelUser,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     user.add_models(1)
@@ -118,7 +124,7 @@ def test_the_list_is_there_again_in_the_next_session_and_models_of_the_environme
     assert user.ui.removeModelButton.enabled
 
 
-def test_a_model_that_vanished_between_listing_and_apply_is_the_reason_then_and_the_list_shows_it(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_a_model_that_vanished_between_listing_and_apply_is_the_reason_then_and_the_list_shows_it(user: SegmentPanelUser) -> None:
     user.load_ct()
     folder = user.add_models(1)[0]
     assert user.reason() == ""
@@ -131,7 +137,7 @@ def test_a_model_that_vanished_between_listing_and_apply_is_the_reason_then_and_
     assert "Check at least one" in user.reason()
 
 
-def test_two_checked_models_of_one_name_are_refused(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_two_checked_models_of_one_name_are_refused(user: SegmentPanelUser) -> None:
     user.load_ct()
     user.add_models(1)
     make_model(user.folder / "other", "phantom-1")
@@ -139,7 +145,7 @@ def test_two_checked_models_of_one_name_are_refused(user: SegmentPanelUser) -> N
     assert "called phantom-1" in user.reason()
 
 
-def test_a_list_that_cannot_be_written_is_told_and_the_panel_goes_on(user: SegmentPanelUser, answers: Any) -> None:  # noqa: F811
+def test_a_list_that_cannot_be_written_is_told_and_the_panel_goes_on(user: SegmentPanelUser, answers: Any) -> None:
     Path(user.folder / "settings").write_text("a file where the folder should be")
     answers.folder(make_model(user.folder / "m", "phantom"))
     user.ui.addModelButton.click()

@@ -9,13 +9,19 @@ from typing import Any
 import pytest
 
 from atlas_phantoms import ct, roi
-from segment_panel import SegmentPanelUser, user  # noqa: F401 - a fixture
+from segment_panel import SegmentPanelUser, open_panel
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 Wait = Callable[..., None]
 
 
-def child_pid(user: SegmentPanelUser) -> int:  # noqa: F811
+@pytest.fixture
+def user(open_module: Any, wait_until: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SegmentPanelUser:
+    """Return a user with the panel open and an empty list of models."""
+    return open_panel(open_module, wait_until, tmp_path, monkeypatch)
+
+
+def child_pid(user: SegmentPanelUser) -> int:
     """Return the number of the running child."""
     return int(user.panel.job._child.pid)
 
@@ -32,9 +38,9 @@ def scratch_files() -> list[Path]:
     return list(Path(slicer.app.temporaryPath).glob("AtlasAnnotator-*/ct.nii"))
 
 
-def test_cancel_stops_everything_and_the_next_run_works(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_cancel_stops_everything_and_the_next_run_works(user: SegmentPanelUser) -> None:
     user.load_ct()
-    user.add_slow_models(2)
+    user.add_slow_model()
     user.start_and_wait_for_progress()
     pid = child_pid(user)
     assert is_alive(pid)
@@ -43,22 +49,24 @@ def test_cancel_stops_everything_and_the_next_run_works(user: SegmentPanelUser) 
     assert user.ui.applyButton.text == "Apply"
     assert user.ui.statusLabel.text == "Cancelled"
     assert (user.segmentations(), scratch_files()) == ([], [])
+    user.take_fast_models_instead(2)
     assert len(user.run()) == 3
 
 
-def test_the_ct_is_deleted_while_it_is_segmented(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_the_ct_is_deleted_while_it_is_segmented(user: SegmentPanelUser) -> None:
     node = user.load_ct()
-    user.add_slow_models(1)
-    user.start_and_wait_for_progress()
+    user.add_models(1)
+    user.apply()
     slicer.mrmlScene.RemoveNode(node)
+    assert user.panel.job.running
     user.wait()
     assert [one.GetName() for one in user.segmentations()] == ["Abdomen phantom-1"]
     assert "Load a CT first" in user.reason()
 
 
-def test_the_scene_is_closed_while_a_run_is_under_way(user: SegmentPanelUser, wait_until: Wait) -> None:  # noqa: F811
+def test_the_scene_is_closed_while_a_run_is_under_way(user: SegmentPanelUser, wait_until: Wait) -> None:
     user.load_ct()
-    user.add_slow_models(2)
+    user.add_slow_model()
     user.start_and_wait_for_progress()
     pid = child_pid(user)
     slicer.mrmlScene.Clear(False)
@@ -68,12 +76,11 @@ def test_the_scene_is_closed_while_a_run_is_under_way(user: SegmentPanelUser, wa
     assert (user.segmentations(), scratch_files()) == ([], [])
     assert "Load a CT first" in user.reason()
     user.load_ct()
-    user.panel.models.setChecked([])
-    user.check("phantom-1")
+    user.add_models(1)
     assert len(user.run()) == 1
 
 
-def test_the_scene_is_closed_between_two_results(user: SegmentPanelUser, wait_until: Wait) -> None:  # noqa: F811
+def test_the_scene_is_closed_between_two_results(user: SegmentPanelUser, wait_until: Wait) -> None:
     user.load_ct()
     user.add_models(2)
     user.apply()
@@ -85,9 +92,9 @@ def test_the_scene_is_closed_between_two_results(user: SegmentPanelUser, wait_un
     assert user.segmentations() == []
 
 
-def test_the_module_is_reloaded_while_a_run_is_under_way(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_the_module_is_reloaded_while_a_run_is_under_way(user: SegmentPanelUser) -> None:
     node = user.load_ct()
-    user.add_slow_models(2)
+    user.add_slow_model()
     user.start_and_wait_for_progress()
     pid = child_pid(user)
     user.widget.onReload()
@@ -95,13 +102,14 @@ def test_the_module_is_reloaded_while_a_run_is_under_way(user: SegmentPanelUser)
     assert scratch_files() == []
     user.widget = slicer.modules.AtlasSegmentWidget
     assert user.parameters.ct is node
+    user.take_fast_models_instead(2)
     assert len(user.run()) == 3
 
 
-def test_the_module_is_left_while_a_run_is_under_way_and_the_result_is_shown_on_return(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_the_module_is_left_while_a_run_is_under_way_and_the_result_is_shown_on_return(user: SegmentPanelUser) -> None:
     user.load_ct()
-    user.add_slow_models(2)
-    user.start_and_wait_for_progress()
+    user.add_models(2)
+    user.apply()
     slicer.util.moduleSelector().selectModule("")
     user.wait()
     assert len(user.segmentations()) == 3
@@ -109,7 +117,7 @@ def test_the_module_is_left_while_a_run_is_under_way_and_the_result_is_shown_on_
     assert user.ui.resultSelector.currentNode() is user.segmentations()[0]
 
 
-def test_results_are_taken_away_by_the_user(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_results_are_taken_away_by_the_user(user: SegmentPanelUser) -> None:
     user.load_ct()
     user.add_models(1)
     slicer.mrmlScene.RemoveNode(user.run()[0])
@@ -118,7 +126,7 @@ def test_results_are_taken_away_by_the_user(user: SegmentPanelUser) -> None:  # 
     assert [node.GetName() for node in user.run()] == ["Abdomen phantom-1"]
 
 
-def test_choices_come_back_with_the_scene(user: SegmentPanelUser, tmp_path: Path) -> None:  # noqa: F811
+def test_choices_come_back_with_the_scene(user: SegmentPanelUser, tmp_path: Path) -> None:
     from AtlasSegmentLib.scene_roi import node_from_roi
 
     user.load_ct()
@@ -145,7 +153,7 @@ def test_choices_come_back_with_the_scene(user: SegmentPanelUser, tmp_path: Path
     assert names == ["Abdomen phantom-2"], "the loaded result was not edited, so it is replaced"
 
 
-def test_a_scene_from_elsewhere_names_models_that_are_not_here(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_a_scene_from_elsewhere_names_models_that_are_not_here(user: SegmentPanelUser) -> None:
     user.load_ct()
     user.parameters.models = ["/of/another/computer/liver-model"]
     assert user.rows() == ["liver-model"]
@@ -154,7 +162,7 @@ def test_a_scene_from_elsewhere_names_models_that_are_not_here(user: SegmentPane
     assert "Check at least one" in user.reason()
 
 
-def test_nothing_is_left_behind_by_a_run_a_reload_and_leaving(user: SegmentPanelUser, wait_until: Wait) -> None:  # noqa: F811
+def test_nothing_is_left_behind_by_a_run_a_reload_and_leaving(user: SegmentPanelUser, wait_until: Wait) -> None:
     from slicer_standin import leaks
 
     user.load_ct()
@@ -173,7 +181,7 @@ def test_nothing_is_left_behind_by_a_run_a_reload_and_leaving(user: SegmentPanel
     wait_until(lambda: True)
 
 
-def test_a_closed_module_leaves_no_process_no_key_and_no_observer(user: SegmentPanelUser, slicer_app: Any) -> None:  # noqa: ARG001, F811
+def test_a_closed_module_leaves_no_process_no_key_and_no_observer(user: SegmentPanelUser, slicer_app: Any) -> None:  # noqa: ARG001
     from slicer_standin import leaks, session
 
     user.load_ct()
@@ -189,7 +197,7 @@ def test_a_closed_module_leaves_no_process_no_key_and_no_observer(user: SegmentP
     assert (left.shortcuts, left.processes, panels) == (0, 0, {})
 
 
-def test_switching_modules_without_a_run_changes_nothing(user: SegmentPanelUser) -> None:  # noqa: F811
+def test_switching_modules_without_a_run_changes_nothing(user: SegmentPanelUser) -> None:
     user.load_ct(ct())
     user.add_models(1)
     for _round in range(3):

@@ -24,7 +24,7 @@ def panel(slicer_app: Any, tmp_path: Path) -> Iterator[SimpleNamespace]:  # noqa
     import qt
 
     from AtlasSegmentLib.child_process import ChildProcess
-    from AtlasSegmentLib.panel_job import PanelJob, applyCancel
+    from AtlasSegmentLib.panel_job import ApplyCancel, PanelJob
 
     widgets = SimpleNamespace(bar=qt.QProgressBar(), label=qt.QLabel(), log=qt.QPlainTextEdit(), button=qt.QPushButton("Apply"))
     widgets.button.toolTip = "Segment the CT"
@@ -38,7 +38,7 @@ def panel(slicer_app: Any, tmp_path: Path) -> Iterator[SimpleNamespace]:  # noqa
         name, arguments = widgets.task
         widgets.job.start(CALL + name, arguments, widgets.results.append, widgets.failures.append)
 
-    widgets.apply = applyCancel(widgets.button, widgets.job, apply, widgets.reason)
+    widgets.apply = ApplyCancel(widgets.button, widgets.job, apply, widgets.reason)
     yield widgets
     widgets.apply.cleanup()
     widgets.job.cleanup()

@@ -261,7 +261,7 @@ def test_the_focus_changes_outlines_and_gives_them_back() -> None:
 
 def test_the_rows_of_a_comparison_survive_the_table_node_and_its_bars_have_numbers() -> None:
     from AtlasQualityLib.comparison import COLUMNS
-    from AtlasQualityLib.scene_plot import remove_plot, rows_of_table_node, show_plot, write_table_node
+    from AtlasQualityLib.scene_plot import rows_of_table_node, show_plot, write_table_node
 
     rows = [dict.fromkeys(COLUMNS, 0.5) | {"organ": "liver", "note": ""}, dict.fromkeys(COLUMNS) | {"organ": "heart", "note": "not here"}]
     table = write_table_node(None, rows, "comparison")
@@ -269,7 +269,6 @@ def test_the_rows_of_a_comparison_survive_the_table_node_and_its_bars_have_numbe
     chart = show_plot(None, table, "comparison")
     assert chart.GetNthPlotSeriesNode(0).GetTableNode().GetTable().GetNumberOfRows() == 1
     assert show_plot(chart, table, "again") is chart
-    remove_plot(chart)
 
 
 def test_another_table_node_is_no_comparison() -> None:

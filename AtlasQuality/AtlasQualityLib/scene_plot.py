@@ -81,11 +81,3 @@ def _plotted_table(chart: Any, table: Any) -> Any:
         chart.SetNodeReferenceID(_TABLE, plotted.GetID())
     rows = [row for row in rows_of_table_node(table) if all(row[column] is not None for column in SERIES)]
     return write_table_node(plotted, rows, plotted.GetName())
-
-
-def remove_plot(chart: Any) -> None:
-    """Remove a chart with its series and its hidden table."""
-    nodes = [chart.GetNodeReference(_ROLE + column) for column in SERIES]
-    for node in (*nodes, chart.GetNodeReference(_TABLE), chart):
-        if node is not None:
-            slicer.mrmlScene.RemoveNode(node)

@@ -106,7 +106,7 @@ class ReviewButtons:
         session = panel.task.session
         if session is not None:
             lines += session.loaded.problems
-            overlap = session.loaded.neighbors.overlap_ml
+            overlap = session.loaded.overlap_ml
             if overlap >= _OVERLAP_ML and not reason:
                 text = _("{volume:.2f} ml lie in other organs too. Erase there, or untick Keep out of neighbors to draw there.")
                 lines.append(text.format(volume=overlap))

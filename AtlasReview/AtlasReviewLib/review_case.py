@@ -13,7 +13,7 @@ import numpy as np
 from AtlasQualityLib.hot_spots import HotSpot, find_hot_spots
 from AtlasQualityLib.overlay_maps import in_percent
 from AtlasReviewLib.case_masks import as_binary, case_grid, on_grid
-from AtlasReviewLib.neighbors import Neighbors, make_neighbors
+from AtlasReviewLib.neighbors import overlap_ml
 from AtlasReviewLib.revisions import predicted_mask
 from AtlasSegmentLib.case_folder import CaseFolder, open_case
 from AtlasSegmentLib.components import Box
@@ -54,7 +54,7 @@ class ReviewCase:
         grid: The voxels that every mask lies on.
         ct: The CT, or None when the case has none.
         organs: Organ to mask that counts now, the task's organ always among them.
-        neighbors: All organs but the task's in one label map.
+        overlap_ml: How much of the task's organ lies in another organ too.
         attention: Attention map of the organ in percent of its maximum, uint8 0..100, in the box that it fills; or None.
         hot_spots: Of that organ, the most important one first.
         problems: What could not be read, one sentence each; the task can be opened without it.
@@ -66,7 +66,7 @@ class ReviewCase:
     grid: Grid
     ct: Volume | None
     organs: Mapping[str, OrganMask]
-    neighbors: Neighbors
+    overlap_ml: float = 0.0
     attention: SparseVolume | None = None
     hot_spots: tuple[HotSpot, ...] = ()
     problems: tuple[str, ...] = ()
@@ -98,8 +98,8 @@ def load_review_case(folder: Path, organ: str, progress: ProgressCallback = igno
     reader = _Reader(case, organ, known if known is not None and known.case.folder == case.folder else None)
     progress(0.0, "masks")
     organs = reader.organs(lambda fraction, text: progress(0.4 * fraction, text))
-    progress(0.4, "neighbors")
-    neighbors = make_neighbors(organ, {name: found.mask for name, found in organs.items()}, reader.grid)
+    progress(0.4, "overlap")
+    overlap = overlap_ml(organs[organ].mask, [other.mask for name, other in organs.items() if name != organ])
     progress(0.45, "CT")
     ct = reader.ct()
     progress(0.9, "attention")
@@ -107,7 +107,7 @@ def load_review_case(folder: Path, organ: str, progress: ProgressCallback = igno
     progress(0.95, "hot spots")
     spots = reader.hot_spots()
     progress(1.0, "")
-    return ReviewCase(case, organ, reader.grid, ct, organs, neighbors, attention, spots, tuple(reader.problems), reader.stamps)
+    return ReviewCase(case, organ, reader.grid, ct, organs, overlap, attention, spots, tuple(reader.problems), reader.stamps)
 
 
 class _Reader:

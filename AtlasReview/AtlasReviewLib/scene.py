@@ -110,28 +110,32 @@ def _background(loaded: ReviewCase) -> Any:
 
 
 def _segmentation(node: Any, loaded: ReviewCase, background: Any) -> str:
-    """Fill the segmentation: the organ first and in a layer of its own, all neighbors in one label map; return the organ's id."""
-    case, organ, neighbors = loaded.case, loaded.organ, loaded.neighbors
+    """Fill the segmentation, the organ first; return its id.
+
+    Each organ has a layer of its own: none is hidden where two overlap, and drawing beside a mask of all others takes half the
+    time that it takes with one label map for all.
+    """
+    organs = loaded.organs
     node.CreateDefaultDisplayNodes()
     set_reference_geometry(node, loaded.grid)
     node.SetReferenceImageGeometryParameterFromVolumeNode(background)
-    segment = _add(node, organ, _image(loaded.baseline.mask), 1, label_values_of([organ])[organ])
-    shared = _image(neighbors.labels)
-    for name, value in neighbors.values.items():
-        _add(node, name, shared, value, value)
-    node.SetAttribute(CASE_FOLDER, str(case.folder))
+    values = label_values_of(list(organs))
+    segment = _add(node, loaded.organ, organs[loaded.organ].mask, values[loaded.organ])
+    for organ, value in values.items():
+        if organ != loaded.organ:
+            _add(node, organ, organs[organ].mask, value)
+    node.SetAttribute(CASE_FOLDER, str(loaded.case.folder))
     node.SetAttribute(ROLE, EDITED)
-    node.SetAttribute(ORGAN, organ)
+    node.SetAttribute(ORGAN, loaded.organ)
     style_segmentation(node, segment)
     return segment
 
 
-def _add(segmentation: Any, organ: str, image: Any, label: int, value: int) -> str:
-    """Add a segment whose voxels are those of an image with a label; segments that share an image share a layer."""
+def _add(segmentation: Any, organ: str, mask: SparseVolume, value: int) -> str:
+    """Add a segment with the voxels of a mask and the published value of its organ; return its id."""
     segment_id = add_segment(segmentation, organ, Volume(np.zeros((1, 1, 1), np.uint8), np.eye(4)), value)
     segment = segmentation.GetSegmentation().GetSegment(segment_id)
-    segment.SetLabelValue(label)
-    segment.AddRepresentation(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName(), image)
+    segment.AddRepresentation(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName(), _image(mask))
     return segment_id
 
 

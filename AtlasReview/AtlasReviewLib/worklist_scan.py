@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -155,20 +155,11 @@ def _ordered(
             if (case.name, organ) not in seen:
                 tasks.append(FoundTask(case.name, organ, reason=reasons.get(case.name, NO_SCORE)))
     revised = {name: _revised(case) for name, case in by_name.items()}
-    dice = {name: _predicted_dice(case, found) for name, case in by_name.items()}
+    dice = {name: read_predicted_dice(case) for name, case in by_name.items()}
     return [
         replace(task, revised_by=revised[task.case].get(task.organ, ""), predicted_dice=dice[task.case].get(task.organ, math.nan))
         for task in tasks
     ]
-
-
-def _predicted_dice(case: CaseFolder, found: _Found) -> Mapping[str, float]:
-    """Return what a quality model predicted for each organ; nothing where there is no such prediction or it is damaged."""
-    try:
-        return read_predicted_dice(case)
-    except AtlasError as error:
-        found.problems.append(str(error))
-        return {}
 
 
 def _scored(score: OrganScore, order: Order, rank: int | None) -> FoundTask:

@@ -270,8 +270,3 @@ class ApplyCancel:
         if self._reasonLabel is not None:
             self._reasonLabel.setText("" if running else self._reason)
             self._reasonLabel.setVisible(bool(self._reason) and not running)
-
-
-def applyCancel(button: Any, job: PanelJob, onApply: Callable[[], None], reasonLabel: Any = None) -> ApplyCancel:
-    """Connect a button with a job; see `ApplyCancel`."""
-    return ApplyCancel(button, job, onApply, reasonLabel)

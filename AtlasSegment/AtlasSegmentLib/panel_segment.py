@@ -224,11 +224,12 @@ class SegmentPanel(VTKObservationMixin):
         return confirmed
 
     def _start(self) -> None:
-        from AtlasSegmentLib.packages import requirements
+        from AtlasSegmentLib.packages import FASTER, requirements
         from AtlasSegmentLib.panel_packages import ensurePackages
 
         parameters = self._parameters
-        ensurePackages(requirements(device=parameters.device), REQUESTER, release=self.job.release)
+        needed = requirements(device=parameters.device)
+        ensurePackages(needed, REQUESTER, optional=requirements(FASTER), release=self.job.release)
         self._shown = None
         self.ui.resultNoteLabel.setText("")
         request = RunRequest(

@@ -5,8 +5,6 @@ Segmentation nodes are in `scene_segmentation`. Slicer's [k, j, i] order appears
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -153,25 +151,6 @@ def grid_of_node(node: Any) -> Grid:
     first, last = extent[::2], extent[1::2]
     x, y, z = (b - a + 1 for a, b in zip(first, last, strict=True))
     return Grid((x, y, z), geometry.check_affine(affine, name), name)
-
-
-@contextmanager
-def temporary_nodes() -> Iterator[None]:
-    """Remove every node that was added to the scene within the block, also when it fails."""
-    scene, added = slicer.mrmlScene, []
-
-    def remember(_scene: Any, _event: Any, node: Any) -> None:
-        added.append(node)
-
-    remember.CallDataType = vtk.VTK_OBJECT  # type: ignore[attr-defined]
-    tag = scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, remember)
-    try:
-        yield
-    finally:
-        scene.RemoveObserver(tag)
-        for node in reversed(added):
-            if scene.IsNodePresent(node):
-                scene.RemoveNode(node)
 
 
 def jump_to(ras: tuple[float, float, float]) -> None:

@@ -5,7 +5,6 @@ The published value of a segment is kept in a tag: Slicer renumbers label values
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from AtlasSegmentLib.errors import InputError, LabelError
 from AtlasSegmentLib.geometry import Matrix
-from AtlasSegmentLib.labels import LabelTable, structure_for
+from AtlasSegmentLib.labels import structure_for
 from AtlasSegmentLib.scene import matrix_of, scalars_of, vtk_matrix, world_of
 from AtlasSegmentLib.terminology import terminology_of
 from AtlasSegmentLib.volume import Array, Grid, LabelVolume, Volume
@@ -246,35 +245,3 @@ def value_of_segment(segmentation: Any, segment_id: str) -> int:
     text = vtk.reference("")
     segment.GetTag(VALUE_TAG, text)
     return int(text.get()) if text.get().isdecimal() else int(segment.GetLabelValue())
-
-
-def labels_from_segmentation(segmentation: Any, grid: Grid, values: Mapping[str, int] | None = None) -> LabelVolume:
-    """Return all segments as one label map; where segments overlap, the later one in the list wins.
-
-    Args:
-        segmentation: The segmentation node.
-        grid: Where the label map shall lie.
-        values: Segment name to value; None keeps the published values. A name that is missing in it is an error.
-
-    Raises:
-        LabelError: Two segments share a value, or a segment's name is not in `values`.
-        GeometryError: As `mask_of_segment`.
-    """
-    inner = segmentation.GetSegmentation()
-    table: dict[int, str] = {}
-    ids: dict[int, str] = {}
-    for identifier in inner.GetSegmentIDs():
-        name = str(inner.GetSegment(identifier).GetName())
-        if values is not None and name not in values:
-            message = f"{segmentation.GetName()}: there is no value for the segment {name!r}."
-            raise LabelError(message, f"Known are {', '.join(values)}.")
-        value = values[name] if values is not None else value_of_segment(segmentation, identifier)
-        if value in table:
-            message = f"{segmentation.GetName()}: the segments {table[value]!r} and {name!r} share the value {value}."
-            raise LabelError(message, "Choose a label table for the export, so that each organ has a value of its own.")
-        table[value], ids[value] = name, identifier
-    array = np.zeros(grid.shape, np.min_scalar_type(max(table, default=0)), order="F")
-    for value, identifier in ids.items():
-        array[mask_of_segment(segmentation, identifier, grid).array != 0] = value
-    source = str(segmentation.GetName())
-    return LabelVolume(array, grid.affine, source, grid.header, LabelTable.from_labels(source, table))

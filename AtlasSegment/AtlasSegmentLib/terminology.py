@@ -5,7 +5,7 @@ The line is context~category~type~type modifier~region context~region~region mod
 
 from __future__ import annotations
 
-from AtlasSegmentLib.labels import Structure, structure_for
+from AtlasSegmentLib.labels import Structure
 
 _CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
 _REGION_CONTEXT = "Anatomic codes - DICOM master list"
@@ -21,11 +21,6 @@ def terminology_of(structure: Structure) -> str:
         return _line(("85756007", "Tissue"), _TISSUE, None, None)
     modifier = None if snomed.modifier is None else (snomed.modifier, _SIDES.get(snomed.modifier, ""))
     return _line(_CATEGORIES[snomed.category], (snomed.code, snomed.meaning), modifier, snomed.region)
-
-
-def terminology_for(name: str) -> str:
-    """Return the terminology entry of a structure by any of its names."""
-    return terminology_of(structure_for(name))
 
 
 def _line(category: tuple[str, str], kind: tuple[str, str], modifier: tuple[str, str] | None, region: tuple[str, str] | None) -> str:

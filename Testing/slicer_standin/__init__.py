@@ -20,12 +20,12 @@ def install_qt() -> None:
     os.environ.setdefault("PYSIDE6_OPTION_PYTHON_ENUM", "0x2")
     if "qt" in sys.modules:
         return
-    from . import faults, none_references, qt_module
+    from . import faults, immortal_constants, qt_module
 
     if not isinstance(qt_module.QtCore.Qt.Checked, int):
         message = "PySide6 was imported before slicer_standin, without enums as ints"
         raise RuntimeError(message)
-    none_references.make_none_immortal()
+    immortal_constants.make_constants_immortal()
     sys.modules["qt"] = qt_module.namespace()
     from . import ctk_module, dialogs
 

@@ -1,14 +1,14 @@
-"""The organs around the reviewed one, in one label map."""
+"""The organs around the reviewed one."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from AtlasReviewLib.neighbors import label_values_of, make_neighbors
+from AtlasReviewLib.neighbors import label_values_of, overlap_ml
 from AtlasReviewLib.review_case import sparse_of
 from AtlasSegmentLib.labels import load_table
-from AtlasSegmentLib.sparse import SparseVolume, is_empty
+from AtlasSegmentLib.sparse import SparseVolume
 from AtlasSegmentLib.volume import Grid
 
 GRID = Grid((12, 10, 8), np.diag([1.0, 2.0, 5.0, 1.0]), "test")
@@ -20,28 +20,24 @@ def block(first: int, last: int) -> SparseVolume:
     return sparse_of(mask, GRID)
 
 
-def test_every_organ_but_the_reviewed_one_is_there_with_its_published_value() -> None:
-    masks = {"liver": block(0, 4), "spleen": block(5, 7), "my_organ": block(8, 10)}
-    neighbors = make_neighbors("liver", masks, GRID)
+def test_the_overlap_with_neighbors_is_measured_once_in_ml() -> None:
+    others = [block(4, 9), block(5, 7), block(8, 10)]
+    assert overlap_ml(block(0, 6), others) == pytest.approx(2 * 3 * 3 * 10 / 1000)
+    assert overlap_ml(block(0, 4), others) == 0
+
+
+def test_an_organ_alone_or_without_voxels_overlaps_nothing() -> None:
+    assert overlap_ml(block(0, 6), []) == 0
+    assert overlap_ml(block(0, 6), [block(0, 0)]) == 0
+    assert overlap_ml(block(0, 0), [block(0, 6)]) == 0
+
+
+def test_organs_come_by_their_published_value_and_others_after_them() -> None:
     table = load_table("abdomenatlas")
-    assert neighbors.values == {"spleen": table.value_of("spleen"), "my_organ": max(table.labels) + 1}
-    dense = neighbors.labels.dense()
-    for organ, value in neighbors.values.items():
-        assert np.array_equal(dense == value, masks[organ].dense() == 1)
-    assert not dense[:4].any()
-    assert neighbors.overlap_ml == 0
-
-
-def test_the_overlap_with_neighbors_is_measured_in_ml() -> None:
-    neighbors = make_neighbors("liver", {"liver": block(0, 6), "spleen": block(4, 9), "stomach": block(5, 7)}, GRID)
-    assert neighbors.overlap_ml == pytest.approx(2 * 3 * 3 * 10 / 1000)
-
-
-def test_an_organ_alone_has_no_neighbors() -> None:
-    neighbors = make_neighbors("liver", {"liver": block(0, 6)}, GRID)
-    assert is_empty(neighbors.labels.box)
-    assert (dict(neighbors.values), neighbors.overlap_ml) == ({}, 0.0)
-    assert make_neighbors("liver", {"liver": block(0, 0), "spleen": block(0, 0)}, GRID).overlap_ml == 0.0
+    values = label_values_of(["my_organ", "stomach", "spleen"])
+    assert list(values) == ["spleen", "stomach", "my_organ"]
+    assert values["spleen"] == table.value_of("spleen")
+    assert values["my_organ"] == max(table.labels) + 1
 
 
 def test_names_that_are_aliases_get_the_published_value() -> None:
