@@ -50,15 +50,22 @@ def kill_tree(root: int | None, mark: str, *, spare: Iterable[int] = (), timeout
         return root is None or _taskkill(root)
     spared = {os.getpid(), *spare}
     deadline = time.monotonic() + timeout
-    while found := tree_members(_processes(mark), root) - spared:
+    killed: set[int] = set()
+    while True:
+        rows = _processes(mark)
+        found = tree_members(rows, root) - spared
+        # One that is ending has lost its environment and its parent already, but not its files and its memory.
+        ending = killed & {row.pid for row in rows}
+        if not found | ending:
+            return True
         if time.monotonic() > deadline:
-            _log.warning("processes %s do not end.", sorted(found))
+            _log.warning("processes %s do not end.", sorted(found | ending))
             return False
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+        killed |= found
         time.sleep(_POLL_SECONDS)
-    return True
 
 
 def tree_members(rows: Iterable[ProcessRow], root: int | None) -> set[int]:
