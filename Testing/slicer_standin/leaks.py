@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import gc
 import importlib.util
@@ -97,4 +98,8 @@ def _processes() -> int:
         return 0
     import psutil
 
-    return len(psutil.Process().children(recursive=True))
+    count = 0
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            count += child.status() != psutil.STATUS_ZOMBIE
+    return count
