@@ -120,6 +120,7 @@ class _Merged:
             "source": drawn.source.kind,
             "by": drawn.source.by,
             "readers": [reader] if is_revised else [],
+            "review": self._plan.parameters["verdicts"].get(drawn.organ),
             "revision": revision if is_revised else None,
             "displaced": [candidate.source.kind for candidate in candidates.ranked[1:]],
             "voxels": voxels,

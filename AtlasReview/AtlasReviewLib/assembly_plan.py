@@ -14,7 +14,9 @@ from AtlasReviewLib.midline import vertebra_masks
 from AtlasReviewLib.organ_names import known_organ
 from AtlasReviewLib.original_labels import STRADDLE_FRACTION, OriginalLabels, original_class_values, original_labels
 from AtlasReviewLib.release_layout import ReleaseOrgan, release_organs, table_name
+from AtlasReviewLib.review_verdicts import Verdict, verdicts_of
 from AtlasReviewLib.revisions import current_revision, unfinished_revision
+from AtlasReviewLib.task_states import REJECTED
 from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
 from AtlasSegmentLib.dataset_annotations import dataset_key, dataset_keys, merged_sides, organ_parts, original_value_map
 from AtlasSegmentLib.errors import AtlasError, DatasetError
@@ -33,6 +35,7 @@ class AssemblyPlan:
         inputs: One entry for each file: role, organ, file (relative to the case), sha256, and for a revision its id.
         parameters: Everything else that decides the result.
         revisions: Release organ to (revision id or None, reader) of its current revision.
+        verdicts: Release organ to what a reader decided about it.
         left_out: Structures that the case has and the release has not, with the reason.
         missing: Structures of the release that the case has no mask of.
         notes: What a person should know, one sentence each.
@@ -43,6 +46,7 @@ class AssemblyPlan:
     inputs: list[dict[str, Any]]
     parameters: dict[str, Any]
     revisions: Mapping[str, tuple[str | None, str]]
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     left_out: list[dict[str, str]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -75,6 +79,8 @@ class _Planner:
         self.revisions: dict[str, tuple[str | None, str]] = {}
         self.notes: list[str] = []
         self.load_original = _cached_original(case, self.key)
+        found = verdicts_of(case)
+        self.verdicts = {o.name: found[name] for o in self.release for name in o.case_names if name in found}
 
     def plan(self) -> AssemblyPlan:
         self._add("ct", self.case.ct)
@@ -94,10 +100,12 @@ class _Planner:
             "priority": [ORIGINAL, REVISED, PREDICTED],
             "straddle_fraction": STRADDLE_FRACTION,
             "original_includes": self._original_includes(),
+            "verdicts": {organ: {"state": v.state, "reader": v.reader} for organ, v in sorted(self.verdicts.items())},
         }
         self._require_as_recorded(organs)
         self._note_base()
-        return AssemblyPlan(self.case, organs, self.inputs, parameters, self.revisions, self._left_out(), missing, self.notes)
+        known = (self.revisions, self.verdicts, self._left_out())
+        return AssemblyPlan(self.case, organs, self.inputs, parameters, *known, missing, self.notes)
 
     def _require_as_recorded(self, organs: list[OrganCandidates]) -> None:
         """Refuse to credit models with a mask that somebody changed, or with an average of earlier predictions."""
@@ -116,7 +124,14 @@ class _Planner:
         return next(found.case_names for found in self.release if found.name == organ)
 
     def _candidates(self, organ: ReleaseOrgan) -> tuple[Candidate, ...]:
-        found = [self._original(organ), self._revised(organ), self._predicted(organ)]
+        verdict = self.verdicts.get(organ.name)
+        if verdict is not None and verdict.state == REJECTED:
+            # What a reader found unusable must not reach the release; labels that came with the dataset are not theirs to judge.
+            why = f": {verdict.comment}" if verdict.comment else ""
+            self.notes.append(f"{organ.name}: left out, as {verdict.reader} rejected it{why}")
+            found = [self._original(organ)]
+        else:
+            found = [self._original(organ), self._revised(organ), self._predicted(organ)]
         return tuple(candidate for candidate in found if candidate is not None)
 
     def _original(self, organ: ReleaseOrgan) -> Candidate | None:

@@ -12,11 +12,22 @@ from slicer.i18n import tr as _
 from AtlasReviewLib.panel_context import ReviewContext
 from AtlasReviewLib.panel_messages import guarded, printable
 from AtlasReviewLib.release_layout import VERSIONS
+from AtlasReviewLib.review_verdicts import ReviewCount, count_tasks
 from AtlasReviewLib.scene_assembled import show_assembled
+from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.panel_job import ApplyCancel, PanelJob
 
 _CALL = "AtlasReviewLib.tasks:assemble_files"
 _SHOWN = 5
+
+
+def reviewText(count: ReviewCount) -> str:
+    """Return how far the review is and what that means for the release."""
+    text = _("Reviewed: {accepted} accepted, {rejected} rejected (left out), {aside} flagged or skipped, {open} not finished.").format(
+        accepted=count.accepted, rejected=count.rejected, aside=count.aside, open=count.open
+    )
+    unchecked = count.aside + count.open
+    return text + (" " + _("What nobody accepted goes in as it is, and the manifest says so.") if unchecked else "")
 
 
 class AssemblePanel:
@@ -54,8 +65,14 @@ class AssemblePanel:
         return ""
 
     def update(self) -> None:
-        """Enable Assemble, or say why it is not."""
+        """Enable Assemble, or say why it is not; say how far the review is."""
         self._button.setReason(self.reason())
+        worklist = self._context.worklist
+        try:
+            text = "" if worklist is None else reviewText(count_tasks(worklist.tasks()))
+        except AtlasError as error:  # an unreadable list is told where it is opened
+            text = error.message
+        self.ui.reviewCountLabel.setText(printable(text))
 
     def start(self) -> None:
         """Assemble the dataset in the child process."""
@@ -72,6 +89,10 @@ class AssemblePanel:
         text = _("{count} cases assembled in {folder}").format(count=len(cases), folder=result["folder"])
         fresh = sum(not case["skipped"] for case in cases)
         text += "\n" + _("{count} of them are new or changed.").format(count=fresh)
+        left_out = [f"{case['name']} {organ}" for case in cases for organ in case["rejected"]]
+        if left_out:
+            text += "\n" + _("Left out, as they were rejected: {organs}").format(organs=", ".join(left_out[:_SHOWN]))
+            text += " …" if len(left_out) > _SHOWN else ""
         for case in failed[:_SHOWN]:
             text += "\n" + _("Failed: {case}: {message}").format(case=case["name"], message=case["message"])
         if len(failed) > _SHOWN:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from AtlasReviewLib.assemble import assemble_case
+from AtlasReviewLib.task_states import REJECTED
 from AtlasSegmentLib.case_folder import find_cases
 from AtlasSegmentLib.errors import AtlasError, DatasetError
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
@@ -21,7 +22,8 @@ def assemble_files(dataset: str, out: str, release: str, progress: ProgressCallb
         progress: Told a fraction 0..1 and what is done.
 
     Returns:
-        `folder`; `cases`: name, folder and whether each was up to date already; `failed`: name, message and remedy of each.
+        `folder`; `cases`: name, folder, whether each was up to date already, and its organs that a reader rejected; `failed`: name,
+        message and remedy of each.
 
     Raises:
         DatasetError: There is no case, or all of them failed.
@@ -35,7 +37,8 @@ def assemble_files(dataset: str, out: str, release: str, progress: ProgressCallb
 
         try:
             done = assemble_case(case, Path(out), release, progress=told)
-            finished.append({"name": case.name, "folder": str(done.folder), "skipped": done.skipped})
+            rejected = [organ for organ, verdict in done.manifest["parameters"]["verdicts"].items() if verdict["state"] == REJECTED]
+            finished.append({"name": case.name, "folder": str(done.folder), "skipped": done.skipped, "rejected": rejected})
         except AtlasError as error:
             failed.append({"name": case.name, "message": error.message, "remedy": error.remedy})
     if not finished:
