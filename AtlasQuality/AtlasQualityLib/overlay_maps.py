@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ SHOWN_KINDS = ("attention", "expected_error")
 COMBINED = ""
 """In place of an organ: the largest value of all organs."""
 PERCENT = 100
+_log = logging.getLogger(__name__)
 _FULL = {"attention": 255.0, "expected_error": 1.0}
 
 
@@ -78,19 +80,32 @@ def write_overlays(case: CaseFolder, folder: Path, progress: ProgressCallback = 
         require_same_grid(volume.grid, grid)
         percent = in_percent(volume, _FULL[kind])
         crops[kind].append(percent)
-        found.append(_stored(percent, kind, organ, f"{number}.npy", folder, float(volume.crop.sum(dtype=np.float64)) / _FULL[kind]))
+        found.append(_stored(percent, kind, organ, f"{number}.npy", folder, _total(volume) / _FULL[kind]))
     for kind, volumes in crops.items():
         if volumes:
             together = combined(volumes)
-            found.append(_stored(together, kind, COMBINED, f"{kind}.npy", folder, float(together.crop.sum(dtype=np.float64)) / PERCENT))
+            found.append(_stored(together, kind, COMBINED, f"{kind}.npy", folder, _total(together) / PERCENT))
     return grid, found
 
 
 def in_percent(volume: SparseVolume, full: float) -> SparseVolume:
     """Return a map as uint8 percents of `full`, 0..100, rounded up so that what is marked stays marked."""
-    scaled = np.ceil(np.clip(np.asarray(volume.crop, np.float32) * np.float32(PERCENT / full) - np.float32(1e-3), 0, PERCENT))
-    percent: npt.NDArray[np.uint8] = np.maximum(scaled.astype(np.uint8), volume.crop > 0)
+    crop = _finite(volume.crop)
+    scaled = np.ceil(np.clip(np.asarray(crop, np.float32) * np.float32(PERCENT / full) - np.float32(1e-3), 0, PERCENT))
+    percent: npt.NDArray[np.uint8] = np.maximum(scaled.astype(np.uint8), crop > 0)
     return SparseVolume(volume.grid, volume.box, percent)
+
+
+def _finite(crop: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a map with 0, which marks nothing, where its value is no number or infinite; the log says how many there were."""
+    if not np.issubdtype(crop.dtype, np.floating):
+        return crop
+    finite = np.isfinite(crop)
+    count = int(finite.size - np.count_nonzero(finite))
+    if not count:
+        return crop
+    _log.warning("%d voxels of a map are not finite numbers; they are shown as 0.", count)
+    return np.where(finite, crop, crop.dtype.type(0))
 
 
 def combined(volumes: Sequence[SparseVolume]) -> SparseVolume:
@@ -110,6 +125,11 @@ def _stored(volume: SparseVolume, kind: str, organ: str, name: str, folder: Path
     box = EMPTY_BOX if is_empty(volume.box) else volume.box
     marked = int(np.count_nonzero(volume.crop))
     return OverlayMap(kind, organ, name, (box[0].start, box[1].start, box[2].start), marked * unit, total * unit)
+
+
+def _total(volume: SparseVolume) -> float:
+    """Return the sum of a map's values; what is no finite number counts as 0."""
+    return float(volume.crop.sum(dtype=np.float64, where=np.isfinite(volume.crop)))
 
 
 def read_overlay(folder: Path, shown: OverlayMap, grid: Grid) -> Volume | None:

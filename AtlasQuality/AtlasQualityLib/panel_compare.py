@@ -88,8 +88,9 @@ class ComparePanel:
         return str(reason)
 
     def start(self) -> None:
-        """Compare in the child process."""
+        """Compare in the child process; what an earlier comparison gave is not of these any more."""
         with shownErrors():
+            self.show([])
             self._send(self._sources(), resample=False)
 
     def _sources(self) -> dict[str, Any]:
@@ -194,6 +195,8 @@ def _summary(title: str, rows: Sequence[Mapping[str, Any]], resampled: bool) -> 
     known = [row["dice"] for row in compared if row["dice"] is not None]
     if known:
         parts.append(_("mean Dice {dice:.2f}").format(dice=sum(known) / len(known)))
+    if known and not any(known):
+        parts.append(_("they overlap nowhere: is this the same scan?"))
     lacking = [str(row["organ"]) for row in rows if row["note"] == NOT_IN_REFERENCE]
     if lacking:
         parts.append(_("not in the reference: {organs}").format(organs=", ".join(lacking)))

@@ -15,7 +15,7 @@ from AtlasReviewLib.panel_texts import countsText, stateText, taskDetails
 from AtlasReviewLib.worklist_rows import Task
 from AtlasReviewLib.worklist_view import COLUMNS, FILTERS, Shown, shown_tasks
 
-_WIDTHS = (32, 110, 94, 62, 84)
+_WIDTHS = (32, 100, 94, 72, 84)
 _STRETCHED = 1
 _ROW_HEIGHT = 20
 

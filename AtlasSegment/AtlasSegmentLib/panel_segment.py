@@ -21,6 +21,7 @@ from AtlasSegmentLib.panel_segment_models import ModelSection
 from AtlasSegmentLib.panel_segment_results import ResultSection
 from AtlasSegmentLib.panel_segment_run import RunRequest, SegmentRun, runNote
 from AtlasSegmentLib.panel_segment_state import parametersIn
+from AtlasSegmentLib.scene_display import WINDOWS, set_window
 
 REQUESTER = "Atlas Segment"
 
@@ -257,8 +258,11 @@ class SegmentPanel(VTKObservationMixin):
         self.results.applyStyleTo(imported.node, self._parameters.opacity, self._parameters.outline)
 
     def _showCt(self) -> None:
-        """Put the CT into the slice views when they show something else."""
+        """Put the CT into the slice views when they show something else; a window that nobody chose becomes the abdomen's."""
         ct = self._parameters.ct
+        display = None if ct is None else ct.GetDisplayNode()
+        if display is not None and display.GetAutoWindowLevel():
+            set_window(ct, WINDOWS["abdomen"])
         composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
         if ct is not None and not any(composite.GetBackgroundVolumeID() == ct.GetID() for composite in composites):
             slicer.util.setSliceViewerLayers(background=ct, fit=True)

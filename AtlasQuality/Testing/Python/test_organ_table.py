@@ -165,3 +165,23 @@ def test_an_attention_map_on_another_grid_is_named(attended: CaseFolder, tmp_pat
 def test_a_case_that_vanished_is_said(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not a case folder"):
         tasks.find_errors(str(tmp_path / "gone"), str(tmp_path / "work"))
+
+
+def test_what_is_no_finite_number_in_a_map_marks_nothing_and_is_logged(
+    attended: CaseFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    path = attended.average.map("attention", "liver")
+    stored = read_nifti(path)
+    array = np.asfortranarray(stored.array.astype(np.float32))
+    marked = tuple(np.argwhere(array > 0)[0])
+    array[0, 0, 0], array[1, 1, 1], array[2, 2, 2], array[marked] = np.nan, np.inf, -np.inf, np.nan
+    write_nifti(path, Volume(array, stored.affine))
+    grid, maps = write_overlays(attended, tmp_path / "work")
+    assert grid is not None
+    shown = next(m for m in maps if (m.kind, m.organ) == ("attention", "liver"))
+    expected = stored.array > 0
+    expected[marked] = False
+    assert np.array_equal(dense(tmp_path / "work", shown, grid) > 0, expected)
+    assert np.isfinite(shown.sum_ml)
+    assert "4 voxels" in caplog.text
+    assert list(recwarn) == []
