@@ -379,3 +379,20 @@ def test_who_drew_it_is_told(scene_export: Any, parts: Any, role: str, model: st
     segmentation.SetAttribute("AtlasAnnotator.Model", model)
     details = scene_export.details_of(segmentation)
     assert (details.kind, details.algorithm, details.series_description) == (kind, algorithm, "organs")
+
+
+def test_an_average_that_a_person_corrected_is_not_called_automatic() -> None:
+    from AtlasSegmentLib.scene import ROLE
+    from AtlasSegmentLib.scene_export import details_of
+    from AtlasSegmentLib.scene_results import FINGERPRINT, fingerprint
+    from AtlasSegmentLib.scene_segmentation import segmentation_from_labels, set_mask_of_segment
+
+    array = np.zeros((6, 6, 6), np.uint8)
+    array[1:4, 1:4, 1:4] = 6
+    labels = LabelVolume(array, np.eye(4), "x", None, load_table("abdomenatlas"))
+    node = segmentation_from_labels(labels, "average")
+    node.SetAttribute(ROLE, "average")
+    node.SetAttribute(FINGERPRINT, fingerprint(node))
+    assert details_of(node).kind == "AUTOMATIC"
+    set_mask_of_segment(node, "liver", labels.with_array(np.ones((6, 6, 6), np.uint8)))
+    assert details_of(node).kind == "SEMIAUTOMATIC"

@@ -22,6 +22,7 @@ from AtlasSegmentLib.export_organs import Organ
 from AtlasSegmentLib.files import atomic_path
 from AtlasSegmentLib.labels import Structure, structure_for
 from AtlasSegmentLib.scene import MODEL, ROLE, grid_of_node, matrix_of, vtk_matrix, world_of
+from AtlasSegmentLib.scene_results import FINGERPRINT, was_edited
 from AtlasSegmentLib.scene_segmentation import VALUE_TAG, mask_of_segment, value_of_segment
 from AtlasSegmentLib.terminology import terminology_of
 from AtlasSegmentLib.volume import Array, Grid
@@ -171,7 +172,8 @@ def details_of(segmentation: Any) -> SegDetails:
     """Return what a DICOM segmentation says about itself: the model that drew it, and whether a person corrected it."""
     model, role = str(segmentation.GetAttribute(MODEL) or ""), str(segmentation.GetAttribute(ROLE) or "")
     name = str(segmentation.GetName())
-    if role in {"model", "average"}:
+    corrected = segmentation.GetAttribute(FINGERPRINT) is not None and was_edited(segmentation)
+    if role in {"model", "average"} and not corrected:
         return SegDetails(name, "AUTOMATIC", model or f"Atlas Annotator {role}")
     return SegDetails(name, "SEMIAUTOMATIC", model or "Atlas Annotator")  # corrected, or nobody knows who drew it
 
