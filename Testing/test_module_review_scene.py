@@ -52,7 +52,7 @@ def test_a_saved_scene_brings_back_dataset_task_edits_and_filter(desk: Desk, dat
     assert desk.name == "first liver revised"
 
 
-def test_a_scene_whose_dataset_is_gone_loads_without_a_word(desk: Desk, dataset: Path, tmp_path: Path) -> None:
+def test_a_scene_whose_dataset_is_gone_loads_and_says_so_once(desk: Desk, dataset: Path, tmp_path: Path, answers: Any) -> None:
     import slicer
 
     desk.open(dataset)
@@ -66,6 +66,7 @@ def test_a_scene_whose_dataset_is_gone_loads_without_a_word(desk: Desk, dataset:
     slicer.util.loadScene(str(tmp_path / "work.mrb"))
     desk.ready()
     assert desk.name == ""
+    assert [str(dataset) in text for _kind, text in answers.shown] == [True]
 
 
 def test_closing_the_scene_again_and_again_with_work_open_is_fine(desk: Desk, dataset: Path) -> None:

@@ -257,6 +257,34 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_the_panel_stays_usable
     assert "Wrote 3 files" in export()
 
 
+@pytest.mark.parametrize("kind", ["nifti", "nrrd", "organs", "seg-nrrd"])
+def test_a_name_that_is_too_long_is_said_once_in_every_format_and_the_panel_stays_usable(
+    panel: Panel, export: Callable[[], str], answers: Any, tmp_path: Path, kind: str
+) -> None:
+    panel.choose(kind, tmp_path / ("n" * 300))
+    assert "shorter name" in export()
+    ((shown, text),) = answers.shown
+    assert shown == "error"
+    assert "too long" in text
+    panel.choose(kind, tmp_path / "short")
+    assert "Wrote" in export()
+
+
+@pytest.mark.parametrize("kind", ["nifti", "nrrd", "organs", "seg-nrrd"])
+def test_every_format_asks_before_it_replaces_a_file(
+    panel: Panel, export: Callable[[], str], answers: Any, tmp_path: Path, kind: str
+) -> None:
+    panel.choose(kind, tmp_path / "a")
+    export()
+    files = {path: path.write_bytes(b"mine") for path in tmp_path.rglob("*") if path.is_file()}
+    assert files
+    asked = len(answers.shown)
+    answers.no()
+    export()
+    assert len(answers.shown) == asked + 1
+    assert {path.read_bytes() for path in files} == {b"mine"}
+
+
 def test_cancel_leaves_no_file_and_the_next_export_works(
     panel: Panel, export: Callable[[], str], wait_until: Callable[..., None], tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from AtlasSegmentLib.markups import Roi
 from AtlasSegmentLib.model import load_model
 from AtlasSegmentLib.nifti import read_nifti
 from AtlasSegmentLib.segment_case import segment_case
+from AtlasSegmentLib.volume import Volume
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 vtk = pytest.importorskip("vtk", reason="needs slicer-core")
@@ -129,6 +130,57 @@ def test_the_reference_geometry_is_exactly_that_of_the_node_although_files_keep_
     assert np.abs(read_nifti(folder.ct).affine - turned.affine).max() > 0
     made = imported(results, folder, node, ("one",))[0]
     np.testing.assert_allclose(grid_of_node(made).affine, turned.affine, rtol=0, atol=1e-9)
+
+
+def transform(node: Any, *, nonlinear: bool = False) -> None:
+    """Put a volume under a transform that moves it by 30 mm, or bends it."""
+    kind = "vtkMRMLGridTransformNode" if nonlinear else "vtkMRMLLinearTransformNode"
+    made = slicer.mrmlScene.AddNewNodeByClass(kind)
+    if not nonlinear:
+        matrix = vtk.vtkMatrix4x4()
+        matrix.SetElement(0, 3, 30.0)
+        made.SetMatrixTransformToParent(matrix)
+    node.SetAndObserveTransformNodeID(made.GetID())
+
+
+def test_results_follow_a_ct_that_was_moved_after_it_was_segmented(results: Any, case: CaseFolder, ct_node: Any) -> None:
+    from AtlasSegmentLib.scene import grid_of_node
+
+    before = grid_of_node(ct_node)
+    transform(ct_node)
+    made = list(results.import_results(case, ("one",), ct_node, before))
+    assert [one.ct for one in made] == ["moved"]
+    for organ, mask in masks(made[0].node, grid_of_node(ct_node)).items():
+        np.testing.assert_array_equal(mask, read_nifti(case.backbone("one").mask(organ)).array != 0)
+
+
+@pytest.mark.parametrize("change", ["bent", "cropped", "another place from the start"])
+def test_results_keep_the_place_of_the_files_when_the_ct_is_another_one_now(results: Any, case: CaseFolder, change: str) -> None:
+    from AtlasSegmentLib.scene import grid_of_node, node_from_volume
+
+    node = node_from_volume(ct(), "Abdomen")
+    segmented = grid_of_node(node)
+    if change == "bent":
+        transform(node, nonlinear=True)
+    elif change == "cropped":
+        slicer.mrmlScene.RemoveNode(node)
+        node = node_from_volume(Volume(np.asfortranarray(ct().array[1:]), ct().affine), "Abdomen")
+    else:
+        transform(node)
+        segmented = grid_of_node(node)
+    (made,) = results.import_results(case, ("one",), node, segmented)
+    assert made.ct == "changed"
+    for organ, mask in masks(made.node, ct().grid).items():
+        np.testing.assert_array_equal(mask, read_nifti(case.backbone("one").mask(organ)).array != 0)
+
+
+@pytest.mark.parametrize(("fate", "said"), [("moved", "CT was moved"), ("changed", "CT was changed"), ("same", ""), ("", "")])
+def test_the_note_says_what_became_of_the_ct_meanwhile(fate: str, said: str) -> None:
+    from AtlasSegmentLib.panel_segment_run import runNote
+
+    note = runNote({"computed": ["one"], "devices": {"one": "cpu"}, "seconds": 1, "ct": fate}, ())
+    assert said in note
+    assert ("meanwhile" in note) is bool(said)
 
 
 def test_a_second_import_replaces_what_nobody_edited_under_the_same_node_ids(results: Any, case: CaseFolder, ct_node: Any) -> None:

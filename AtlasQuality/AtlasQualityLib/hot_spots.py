@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from AtlasQualityLib.error_map import STEPS
 from AtlasQualityLib.in_threads import in_threads
+from AtlasQualityLib.overlay_maps import finite
 from AtlasSegmentLib import geometry
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.classes import class_of
@@ -89,7 +90,8 @@ def find_hot_spots(case: CaseFolder, organs: Sequence[str] | None = None, limit:
 
 
 def _spots_of(case: CaseFolder, organ: str, smallest: float, limit: int) -> list[HotSpot]:
-    attention = read_sparse(case.average.map("attention", organ))
+    stored = read_sparse(case.average.map("attention", organ))
+    attention = SparseVolume(stored.grid, stored.box, finite(stored.crop))
     if is_empty(attention.box):
         return []
     regions = _regions(attention, _expected_error(case, organ, attention), smallest, limit)
@@ -109,7 +111,7 @@ def _expected_error(case: CaseFolder, organ: str, attention: SparseVolume) -> Ar
         return None
     error = read_sparse(path)
     require_same_grid(error.grid, attention.grid)
-    return error.within(attention.box)
+    return finite(error.within(attention.box))
 
 
 def _regions(attention: SparseVolume, error: Array | None, smallest: float, limit: int) -> list[_Region]:

@@ -90,13 +90,13 @@ def write_overlays(case: CaseFolder, folder: Path, progress: ProgressCallback = 
 
 def in_percent(volume: SparseVolume, full: float) -> SparseVolume:
     """Return a map as uint8 percents of `full`, 0..100, rounded up so that what is marked stays marked."""
-    crop = _finite(volume.crop)
+    crop = finite(volume.crop)
     scaled = np.ceil(np.clip(np.asarray(crop, np.float32) * np.float32(PERCENT / full) - np.float32(1e-3), 0, PERCENT))
     percent: npt.NDArray[np.uint8] = np.maximum(scaled.astype(np.uint8), crop > 0)
     return SparseVolume(volume.grid, volume.box, percent)
 
 
-def _finite(crop: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def finite(crop: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return a map with 0, which marks nothing, where its value is no number or infinite; the log says how many there were."""
     if not np.issubdtype(crop.dtype, np.floating):
         return crop

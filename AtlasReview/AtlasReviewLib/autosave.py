@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 
 from AtlasReviewLib.reader_session import this_session
-from AtlasReviewLib.review_case import Stamp, read_mask_sparse, stamp
+from AtlasReviewLib.review_case import Stamp, read_mask_sparse, same_mask, stamp
+from AtlasReviewLib.revision_files import is_revision, split_id
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import AtlasError, StorageError
 from AtlasSegmentLib.files import read_json, sha256_of, storage_errors, sync_folder, write_json
 from AtlasSegmentLib.names import safe_name
-from AtlasSegmentLib.sparse import SparseVolume, write_sparse
+from AtlasSegmentLib.sparse import SparseVolume, read_sparse, write_sparse
 from AtlasSegmentLib.volume import Grid
 
 _PREFIX, _ENDING = ".autosave_", ".nii.gz"
@@ -80,6 +81,7 @@ class AutosaveFile:
         name = f"{_PREFIX}{self._reader}{_ENDING}"
         self._files = (case.average.revisions(organ) / name, _place(fallback, case.folder, organ) / name)
         self._mine: dict[Path, Stamp] = {}
+        self._aside: dict[Path, Stamp] = {}
 
     @property
     def exists(self) -> bool:
@@ -87,9 +89,15 @@ class AutosaveFile:
         return bool(self._mine)
 
     def adopt(self, autosave: Autosave) -> None:
-        """Take over edits that were recovered: later writes may replace them, and `remove` removes them."""
-        if autosave.file in self._files:
-            self._mine[autosave.file] = stamp(autosave.file)
+        """Take over edits that were recovered: later writes may replace them, and `remove` removes them.
+
+        Edits that had been put aside are not replaced, and `remove` removes them only when they are the current revision by then.
+        """
+        file = autosave.file
+        if file in self._files:
+            self._mine[file] = stamp(file)
+        elif file.parent in {own.parent for own in self._files} and _is_of(file, self._reader):
+            self._aside[file] = stamp(file)
 
     def write(self, mask: SparseVolume) -> Path:
         """Write the edits, in the case or where that fails in the folder of the user; return the file.
@@ -143,13 +151,48 @@ class AutosaveFile:
         """Remove the edits of this program: they are a revision now, or the reader does not want them."""
         for file in self._files:
             self._remove(file)
+        for file, adopted in list(self._aside.items()):
+            if stamp(file) != adopted:
+                del self._aside[file]
+            elif self._is_revision(file):
+                del self._aside[file]
+                _unlink(file)
+
+    def _is_revision(self, file: Path) -> bool:
+        """Tell whether edits have the voxels of the current revision."""
+        revised = self._case.average.revised_mask(self._organ)
+        if not revised.is_file():
+            return False
+        try:
+            grid = read_sparse(revised).grid
+            return same_mask(read_mask_sparse(file, grid), read_mask_sparse(revised, grid))
+        except AtlasError:  # damaged, or of another CT: it is not known to be a revision
+            return False
 
     def _remove(self, file: Path) -> None:
         mine = self._mine.pop(file, None)
         if mine is not None and stamp(file) == mine:
-            with suppress(OSError):
-                file.unlink(missing_ok=True)
-                _note_of(file).unlink(missing_ok=True)
+            _unlink(file)
+
+
+def _unlink(file: Path) -> None:
+    with suppress(OSError):
+        file.unlink(missing_ok=True)
+        _note_of(file).unlink(missing_ok=True)
+
+
+def newer_revision(autosave: Autosave) -> tuple[str, str] | None:
+    """Return (UTC in ISO 8601, reader) of the newest revision of the organ when it was saved after these edits; cheap."""
+    folder = CaseFolder(autosave.case).average.revisions(autosave.organ)
+    newest = max((split_id(path) for path in folder.glob(f"*{_ENDING}") if is_revision(path)), default=None)
+    if newest is None:
+        return None
+    try:
+        time = datetime.strptime(newest[0], _TIME).replace(tzinfo=timezone.utc, microsecond=0)
+        edited = datetime.fromisoformat(autosave.time)
+        return (time.isoformat(timespec="seconds"), newest[1]) if time > edited else None
+    except (ValueError, TypeError):  # a note that a person changed
+        return None
 
 
 def find_autosaves(dataset: Path, reader: str, fallback: Path) -> list[Autosave]:

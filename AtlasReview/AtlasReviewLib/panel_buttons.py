@@ -67,7 +67,7 @@ class ReviewButtons:
         if worklist.read_only:
             return _("The dataset folder cannot be written: you can only look.")
         if task.is_mine(self._panel.context.reader):
-            return "" if self._panel.task.editable else _("The nodes of this task were removed from the scene. Open it again.")
+            return self._panel.task.broken
         if task.state in FINISHED:
             text = _("This task is {state} by {reader}. Reopen it to change it.")
         elif task.state in OWNED:
@@ -103,7 +103,9 @@ class ReviewButtons:
         reason = self.reason()
         if reason and task is not None and panel.task.session is not None:
             lines.append(reason)
-        session = panel.task.session
+        session, nodes = panel.task.session, panel.task.nodes
+        if session is not None and nodes is not None and not reason and not nodes.has_background:
+            lines.append(_("The CT was removed from the scene; your edits are kept. Open another task and then this one to see it again."))
         if session is not None:
             lines += session.loaded.problems
             overlap = session.loaded.overlap_ml

@@ -107,6 +107,7 @@ class DatasetPanel:
         folder = Path(self.ui.folderPath.currentPath.strip()).expanduser()
         if not self._onClosing():
             return
+        self.ui.commentEdit.setText("")  # it was about a task of the dataset that was open
         self.close()
         settings = slicer.app.userSettings()
         settings.setValue(_FOLDER_KEY, str(folder))

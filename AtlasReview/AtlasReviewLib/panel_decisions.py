@@ -15,6 +15,7 @@ from AtlasReviewLib.task_states import ACCEPTED, FINISHED, FLAGGED, REJECTED, SK
 
 if TYPE_CHECKING:
     from AtlasReviewLib.panel_review import ReviewPanel
+    from AtlasReviewLib.worklist_rows import Task
 
 
 class Decisions:
@@ -85,8 +86,7 @@ class Decisions:
         task, worklist = self._panel.task.task, self._panel.context.worklist
         if task is None or worklist is None:
             return
-        question = _("This task is {state} by {reader}. Take it up again?").format(state=stateText(task.state), reader=task.reader)
-        if slicer.util.confirmYesNoDisplay(printable(question)):
+        if _confirmedReopening(task):
             self._panel.navigation.open(worklist.reopen(task, self._panel.context.reader, self._comment))
 
     def recover(self, autosave: Autosave) -> None:
@@ -94,6 +94,7 @@ class Decisions:
         panel, task = self._panel, self._panel.task.task
         if task is not None and panel.task.editable and (task.case, task.organ) == (autosave.case.name, autosave.organ):
             panel.task.recover(autosave)
+            panel.recovery.withdraw(autosave)
             panel.say(_("The unsaved edits are in the editor. Save them as a revision, or undo to go back."))
             return
         worklist = panel.context.worklist
@@ -101,5 +102,20 @@ class Decisions:
             return
         found = worklist.task(autosave.case.name, autosave.organ)
         if found.state in FINISHED:
+            if not _confirmedReopening(found):
+                panel.recovery.offer([autosave], again=True)
+                return
             found = worklist.reopen(found, panel.context.reader, "unsaved edits recovered")
-        panel.navigation.open(found, then=lambda: self.recover(autosave) if panel.task.editable else None)
+
+        def opened() -> None:
+            if panel.task.editable:
+                self.recover(autosave)
+            else:  # another reader has the task, as the notice says
+                panel.recovery.offer([autosave], again=True)
+
+        panel.navigation.open(found, then=opened)
+
+
+def _confirmedReopening(task: Task) -> bool:
+    question = _("This task is {state} by {reader}. Take it up again?").format(state=stateText(task.state), reader=task.reader)
+    return bool(slicer.util.confirmYesNoDisplay(printable(question)))

@@ -29,7 +29,7 @@ class Navigation:
         self._panel = panel
 
     def open(self, task: Task, takeOver: bool = False, then: Callable[[], None] | None = None) -> None:
-        """Open a task; the one that is being edited stays as it is."""
+        """Open a task; the one that is being edited stays as it is. A comment stays with the task for which it was written."""
         panel = self._panel
         panel.say("")
         current = panel.task.task
@@ -37,7 +37,9 @@ class Navigation:
             if then is not None:
                 then()
             return
-        panel.task.open(task, takeOver, then)
+        other = current is None or current.id != task.id
+        if panel.task.open(task, takeOver, then) and other:
+            panel.ui.commentEdit.setText("")
 
     def takeNext(self) -> None:
         """Take the task where a look is worth most."""
@@ -53,6 +55,7 @@ class Navigation:
         task = worklist.take_next(panel.context.reader, current)
         if task is None:
             panel.task.close()
+            panel.ui.commentEdit.setText("")
             panel.say(self._leftOver())
         else:
             self.open(task)

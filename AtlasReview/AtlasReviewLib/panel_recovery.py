@@ -10,7 +10,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from AtlasReviewLib.autosave import Autosave, discard_autosave
+from AtlasReviewLib.autosave import Autosave, discard_autosave, newer_revision
 from AtlasReviewLib.panel_links import Links
 from AtlasReviewLib.panel_messages import guarded, printable
 
@@ -47,6 +47,12 @@ class RecoveryBanner:
         self._offered = [*(autosave for autosave in autosaves if autosave.file not in known), *self._offered]
         self._show()
 
+    def withdraw(self, autosave: Autosave) -> None:
+        """Offer these edits no more, as they are in the editor; they stay on the disk until they are a revision."""
+        self._offered = [other for other in self._offered if other.file != autosave.file]
+        self._later.add(autosave.file)
+        self._show()
+
     def clear(self) -> None:
         """Offer nothing, as when another dataset is opened."""
         self._offered, self._later = [], set()
@@ -65,6 +71,9 @@ class RecoveryBanner:
         text = _("Unsaved edits of {time}: {organ} of {case}.").format(time=localTime(first.time), organ=first.organ, case=first.case.name)
         if first.voxels is not None:
             text += " " + _("{count} voxels.").format(count=first.voxels)
+        newer = newer_revision(first)
+        if newer is not None:
+            text += " " + _("{reader} saved a newer revision at {time}.").format(reader=newer[1], time=localTime(newer[0]))
         if len(self._offered) > 1:
             text += " " + _("{count} more after this.").format(count=len(self._offered) - 1)
         self.ui.bannerLabel.setText(printable(text))

@@ -118,6 +118,7 @@ class ReviewPanel:
         """Show an empty panel; the dataset stays open."""
         self.editor.sceneClosed()
         self.refresh(force=True)
+        self.update()
 
     # The dataset
 

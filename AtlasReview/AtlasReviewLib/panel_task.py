@@ -18,13 +18,14 @@ from AtlasReviewLib.panel_background import PanelWork
 from AtlasReviewLib.panel_context import ReviewContext
 from AtlasReviewLib.panel_editor import EditorPanel
 from AtlasReviewLib.panel_messages import errorText, showError
+from AtlasReviewLib.panel_watch import NodeWatch
 from AtlasReviewLib.read_ahead import ReadAhead
 from AtlasReviewLib.review_case import ReviewCase, is_current
 from AtlasReviewLib.scene import TaskNodes
 from AtlasReviewLib.task_session import TaskSession
 from AtlasReviewLib.task_states import FINISHED, State
 from AtlasReviewLib.worklist_rows import Task, TaskTakenError
-from AtlasSegmentLib.errors import AtlasError, StorageError
+from AtlasSegmentLib.errors import AtlasError, GeometryError, InputError, StorageError
 from AtlasSegmentLib.panel_threads import letThreadsRun
 from AtlasSegmentLib.sparse import SparseVolume, is_empty
 
@@ -57,6 +58,8 @@ class TaskPanel:
         self._loaded: ReviewCase | None = None
         self._afterOpen: Call | None = None
         self._stamp: Any = None
+        self._told = ""
+        self._watch = NodeWatch(self.autosave, self._onNodesRemoved)
         self._aheadTimer = qt.QTimer()
         self._aheadTimer.setInterval(_AHEAD_MILLISECONDS)
         self._aheadTimer.connect("timeout()", self._letReadAhead)
@@ -69,7 +72,21 @@ class TaskPanel:
     @property
     def editable(self) -> bool:
         """Whether the open task can be edited."""
-        return self.session is not None and self.session.editable and self.nodes is not None and self.nodes.whole
+        return self.session is not None and self.session.editable and not self.broken
+
+    @property
+    def broken(self) -> str:
+        """Why the open task has to be opened again before it can be changed, or ""."""
+        if self.session is not None and self.session.outdated:
+            return _("The mask was changed on disk meanwhile. Open the task again; unsaved edits are offered there.")
+        if self.nodes is None or not self.nodes.whole:
+            return _("The nodes of this task were removed from the scene. Open it again; unsaved edits are offered there.")
+        return ""
+
+    def _onNodesRemoved(self) -> None:
+        self.autosave()
+        self._editor.setEditable(self.editable)
+        self._onChanged()
 
     def open(self, task: Task, take_over: bool = False, then: Call | None = None) -> bool:
         """Close the open task and open another one; it is taken when it is free, and shown for looking when it is not.
@@ -113,7 +130,8 @@ class TaskPanel:
         self._loaded, self.opening = loaded, None
         self._editor.attach(self.nodes, self.session.editable)
         scene.hide_others(self.nodes)
-        self._stamp = self._segmentStamp()
+        self._stamp, self._told = self._segmentStamp(), ""
+        self._watch.watch(self.nodes)
         if self.session.editable:
             self.activeTime.start()
         then, self._afterOpen = self._afterOpen, None
@@ -128,13 +146,19 @@ class TaskPanel:
         self.problem = errorText(error)
         if not isinstance(error, AtlasError):
             _log.error("a task could not be opened", exc_info=error)
-        worklist = self._context.worklist
-        if task is not None and worklist is not None and not worklist.read_only:
-            try:
-                worklist.leave(task, self._context.reader, keep=False)
-            except AtlasError as second:
-                _log.warning("%s", second)
+        if task is not None:
+            self._giveBack(task)
         self._onChanged()
+
+    def _giveBack(self, task: Task) -> None:
+        """Put a task that was never shown back on the list, as far as the list can be written."""
+        worklist = self._context.worklist
+        if worklist is None or worklist.read_only:
+            return
+        try:
+            worklist.leave(task, self._context.reader, keep=False)
+        except AtlasError as error:
+            _log.warning("the task could not be given back: %s", error)
 
     def readAhead(self, task: Task | None) -> None:
         """Read a task in the background, as it will probably be opened next."""
@@ -165,7 +189,9 @@ class TaskPanel:
     def _decided(self, act: Callable[[TaskSession, SparseVolume, bool], Task]) -> None:
         session, mask = self.session, self.mask()
         if session is None or mask is None:
-            return
+            self.autosave(told=False)
+            message = self.broken if session is not None else _("No task is open.")
+            raise InputError(message, _("Open the task."))
         empties = is_empty(mask.box) and not is_empty(session.saved.box)
         organ = session.task.organ
         question = _("The mask of {organ} is empty. Is this organ really absent in this case?").format(organ=organ)
@@ -182,22 +208,32 @@ class TaskPanel:
             self._onChanged()
 
     def autosave(self, told: bool = True) -> bool:
-        """Put unsaved edits on the disk; say so once when that fails (`told`) and return False."""
+        """Put unsaved edits on the disk; say so (`told`) when that fails, once for each cause, and return False."""
         session = self.session
         if session is None or not session.editable:
             return True
         try:
-            mask = self.mask()
+            mask = self._maskToKeep()
             if mask is not None:
                 session.autosave(mask)
         except AtlasError as error:
-            if told:
+            _log.error("unsaved edits could not be kept: %s", error)
+            is_new, self._told = errorText(error) != self._told, errorText(error)
+            if told and is_new:
                 showError(error)
-            else:
-                _log.error("unsaved edits could not be kept: %s", error)
             return False
-        self._stamp = self._segmentStamp()
+        self._stamp, self._told = self._segmentStamp(), ""
         return True
+
+    def _maskToKeep(self) -> SparseVolume | None:
+        """Return the mask in the editor; where it cannot be placed over the CT, or was removed, as it was drawn; None if it is kept."""
+        if self.session is None or self.nodes is None:
+            return None
+        with suppress(GeometryError):
+            if self.nodes.whole:
+                return self.mask()
+        kept = scene.kept_mask(self.nodes, self.session.loaded) if self._segmentStamp() != self._stamp else None
+        return None if kept is None else self.session.sparse(kept)
 
     @property
     def touched(self) -> bool:
@@ -205,9 +241,7 @@ class TaskPanel:
         return self.editable and self._segmentStamp() != self._stamp
 
     def _segmentStamp(self) -> Any:
-        if self.nodes is None or not self.nodes.whole:
-            return None
-        return scene.segment_stamp(self.nodes)
+        return None if self.nodes is None else scene.segment_stamp(self.nodes)
 
     def recover(self, autosave: Autosave) -> None:
         """Put unsaved edits into the editor, as one step that can be undone. Raises AtlasError."""
@@ -250,25 +284,39 @@ class TaskPanel:
         if session is None:
             return True
         self.countTime()
+        kept = False
         try:
-            session.leave(self.mask() if session.editable else None)
+            if session.editable:
+                self._keep(session, forced)
+            kept = True
+            session.leave(None)
         except AtlasError as error:
             _log.error("the task could not be closed: %s", error)
             if not forced:
                 showError(error)
-            if not forced and isinstance(error, StorageError):
+            if not forced and (not kept or isinstance(error, StorageError)):
                 return False
         self.activeTime.stop()
+        self._watch.stop()
         self.session = None
         self._editor.detach()
         return True
 
+    def _keep(self, session: TaskSession, forced: bool) -> None:
+        """Put the edits on the disk before the task is closed. Raises AtlasError while the reader can still do something."""
+        touched = self._segmentStamp() != self._stamp
+        mask = self._maskToKeep()
+        if mask is not None:
+            session.autosave(mask)
+        self._stamp = self._segmentStamp()
+        if touched and not forced:
+            self.mask()  # says so when it cannot be placed over the CT
+
     def _cancelOpening(self) -> None:
         task, self.opening, self._afterOpen = self.opening, None, None
         self._work.cancel()
-        worklist = self._context.worklist
-        if task is not None and worklist is not None and not worklist.read_only:
-            worklist.leave(task, self._context.reader, keep=False)
+        if task is not None:
+            self._giveBack(task)
 
     def close(self, forced: bool = False) -> bool:
         """Close the open task and remove its nodes. Returns as `leave`."""

@@ -15,10 +15,10 @@ from AtlasReviewLib.neighbors import label_values_of
 from AtlasReviewLib.review_case import ReviewCase
 from AtlasSegmentLib import geometry
 from AtlasSegmentLib.labels import structure_for
-from AtlasSegmentLib.scene import CASE_FOLDER, ROLE, jump_to, scalars_of, update_volume_node, vtk_matrix
+from AtlasSegmentLib.scene import CASE_FOLDER, ROLE, grid_of_node, jump_to, scalars_of, update_volume_node, vtk_matrix
 from AtlasSegmentLib.scene_segmentation import add_segment, mask_of_segment, set_mask_of_segment, set_reference_geometry
 from AtlasSegmentLib.sparse import SparseVolume, is_empty
-from AtlasSegmentLib.volume import Volume
+from AtlasSegmentLib.volume import Grid, Volume
 
 ORGAN = "AtlasAnnotator.Organ"
 """Node attribute: the organ that is edited in a segmentation."""
@@ -38,12 +38,14 @@ class TaskNodes:
         segmentation: The organ to edit and its neighbors.
         segment: Id of the organ's segment.
         overlay: The attention map, or None.
+        kept: The organ's segment as it was last seen; it outlives its removal from the scene.
     """
 
     background: Any
     segmentation: Any
     segment: str
     overlay: Any = None
+    kept: Any = None
 
     def all(self) -> Iterator[Any]:
         """Yield the nodes that are still in the scene."""
@@ -53,9 +55,15 @@ class TaskNodes:
 
     @property
     def whole(self) -> bool:
-        """Tell whether CT and segmentation are still in the scene, and the organ in the segmentation."""
-        present = all(slicer.mrmlScene.IsNodePresent(node) for node in (self.background, self.segmentation))
-        return present and self.segmentation.GetSegmentation().GetSegment(self.segment) is not None
+        """Tell whether the segmentation is still in the scene, and the organ in it."""
+        return (
+            slicer.mrmlScene.IsNodePresent(self.segmentation) and self.segmentation.GetSegmentation().GetSegment(self.segment) is not None
+        )
+
+    @property
+    def has_background(self) -> bool:
+        """Tell whether the CT is still in the scene."""
+        return bool(slicer.mrmlScene.IsNodePresent(self.background))
 
 
 def show_task(loaded: ReviewCase, before: TaskNodes | None = None, known: ReviewCase | None = None) -> TaskNodes:
@@ -152,10 +160,6 @@ def _image(volume: SparseVolume) -> Any:
     return image
 
 
-def _dense(mask: SparseVolume) -> Volume:
-    return Volume(mask.dense(), mask.grid.affine)
-
-
 def style_segmentation(segmentation: Any, segment: str) -> None:
     """Draw the organ filled and with a strong outline, its neighbors as faint outlines."""
     display = segmentation.GetDisplayNode()
@@ -195,24 +199,55 @@ def first_place(loaded: ReviewCase) -> tuple[float, float, float] | None:
 
 
 def edited_mask(nodes: TaskNodes, loaded: ReviewCase) -> Volume:
-    """Return the mask of the organ as it is in the editor, uint8 0/1 on the grid of the case.
+    """Return the mask of the organ as it lies over the CT in the views, uint8 0/1 on the grid of the case.
 
     Raises:
         InputError: The segment is gone.
-        GeometryError: The segmentation was put under a transform that is not linear.
+        GeometryError: CT or segmentation was put under a transform that is not linear.
     """
-    return mask_of_segment(nodes.segmentation, nodes.segment, loaded.grid)
+    mask = mask_of_segment(nodes.segmentation, nodes.segment, _grid_in_scene(nodes, loaded.grid))
+    return Volume(mask.array, loaded.grid.affine, mask.source, loaded.grid.header)
 
 
 def put_mask(nodes: TaskNodes, mask: SparseVolume) -> None:
-    """Replace the organ's voxels in the editor, such as by edits that were recovered."""
-    set_mask_of_segment(nodes.segmentation, nodes.segment, _dense(mask))
+    """Replace the organ's voxels in the editor, such as by edits that were recovered. Raises GeometryError as `edited_mask`."""
+    set_mask_of_segment(nodes.segmentation, nodes.segment, Volume(mask.dense(), _grid_in_scene(nodes, mask.grid).affine))
+
+
+def _grid_in_scene(nodes: TaskNodes, grid: Grid) -> Grid:
+    """Return where the voxels of the case lie in the scene now: the reader may have moved the CT."""
+    if not nodes.has_background:
+        return grid
+    moved = grid_of_node(nodes.background)
+    return moved if moved.shape == grid.shape else grid  # else it was cropped or resampled in place
+
+
+def kept_mask(nodes: TaskNodes, loaded: ReviewCase) -> Volume | None:
+    """Return the organ in the segmentation's own coordinates, whatever transform it is under and also when it was removed."""
+    segment = segment_now(nodes)
+    if segment is None:
+        return None
+    copy = slicer.vtkSegment()
+    copy.DeepCopy(segment)
+    apart = slicer.vtkMRMLSegmentationNode()  # never in the scene
+    apart.SetAndObserveSegmentation(slicer.vtkSegmentation())
+    apart.GetSegmentation().SetSourceRepresentationName(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName())
+    apart.GetSegmentation().AddSegment(copy, nodes.segment)
+    return mask_of_segment(apart, nodes.segment, loaded.grid)
+
+
+def segment_now(nodes: TaskNodes) -> Any:
+    """Return the organ's segment, the one that was last seen when it is not in the scene any more."""
+    if nodes.whole:
+        nodes.kept = nodes.segmentation.GetSegmentation().GetSegment(nodes.segment)
+    return nodes.kept
 
 
 def segment_stamp(nodes: TaskNodes) -> int:
     """Return a number that differs after every change of the organ (undo too), without looking at a voxel."""
     name = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
-    image = nodes.segmentation.GetSegmentation().GetSegment(nodes.segment).GetRepresentation(name)
+    segment = segment_now(nodes)
+    image = None if segment is None else segment.GetRepresentation(name)
     return 0 if image is None else int(image.GetMTime())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -10,14 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from AtlasReviewLib.autosave import Autosave, AutosaveFile, autosaves_of_task, utc_now
-from AtlasReviewLib.review_case import OrganMask, ReviewCase, same_mask, sparse_of, stamp
-from AtlasReviewLib.revisions import save_revision
-from AtlasReviewLib.task_states import ACCEPTED, REVISED, State, require_verdict
+from AtlasReviewLib.review_case import OrganMask, ReviewCase, read_mask_sparse, same_mask, sparse_of, stamp
+from AtlasReviewLib.revisions import UNKNOWN_READER, Revision, current_revision, save_revision
+from AtlasReviewLib.task_states import ACCEPTED, FINISHED, REVISED, State, require_verdict
 from AtlasReviewLib.worklist import Worklist
 from AtlasReviewLib.worklist_rows import Task, TaskTakenError
-from AtlasSegmentLib.errors import DatasetError, StorageError
+from AtlasSegmentLib.errors import AtlasError, DatasetError, InputError, StorageError
 from AtlasSegmentLib.sparse import SparseVolume, is_empty
 from AtlasSegmentLib.volume import Volume
+
+_log = logging.getLogger(__name__)
 
 
 class TaskSession:
@@ -39,6 +42,9 @@ class TaskSession:
         self._fallback, self._now = fallback, now
         self._autosave = AutosaveFile(loaded.case, task.organ, reader, fallback, now) if self.editable else None
         self._kept: SparseVolume | None = None
+        self._unlisted: tuple[Revision, str] | None = None  # a revision, with its comment, that the list does not know yet
+        self.outdated = False
+        """The mask on the disk was found to be another one than was opened: open the task again."""
 
     @property
     def editable(self) -> bool:
@@ -90,14 +96,17 @@ class TaskSession:
 
         Raises:
             TaskTakenError: Another reader took the task over; nothing was saved as a revision.
-            InputError: The mask is empty where the one on the disk is not, without `allow_empty`.
-            StorageError: The disk is full or the folder cannot be written.
+            InputError: The mask is empty where the one on the disk is not, without `allow_empty`; or somebody else
+                changed the one on the disk since it was opened.
+            StorageError: The disk is full or the folder cannot be written. A revision that was written all the same is
+                told to the list by the next `save`, `decide` or `leave`.
             DatasetError: The case is gone.
         """
         self._require_mine()
-        if not self.is_changed(mask):
-            return self.task
-        self._save(mask, comment, allow_empty)
+        self._require_current()
+        self._tell_list()
+        if self.is_changed(mask):
+            self._save(mask, comment, allow_empty)
         return self.task
 
     def decide(self, state: State, mask: SparseVolume, comment: str = "", allow_empty: bool = False) -> Task:
@@ -106,11 +115,14 @@ class TaskSession:
         Edits of a task that is rejected, flagged or skipped stay on the disk as unsaved ones.
 
         Raises:
-            InputError: A rejection has no comment; or as `save`.
+            InputError: A rejection has no comment; or as `save` (whoever flags or skips says nothing about the mask).
             TaskTakenError, StorageError, DatasetError: As `save`.
         """
         self._require_mine()
         require_verdict(self.task.state, state, comment)
+        if state in FINISHED:
+            self._require_current()
+        self._tell_list()
         if state == ACCEPTED:
             self.save(mask, comment, allow_empty)
         else:
@@ -128,7 +140,11 @@ class TaskSession:
             return
         if mask is not None:
             self.autosave(mask)
-        keep = self._autosave is not None and self._autosave.exists
+        try:
+            self._tell_list()
+        except AtlasError as error:
+            _log.warning("a revision is not in the list yet: %s", error)
+        keep = self._unlisted is not None or (self._autosave is not None and self._autosave.exists)
         self.worklist.leave(self.task, self.reader, keep)
 
     def _require_mine(self) -> None:
@@ -143,6 +159,35 @@ class TaskSession:
             message = f"{self.loaded.case.folder}: the case is not there any more."
             raise DatasetError(message, "Put it back, then save again; your edits stay in the editor.")
 
+    def _require_current(self) -> None:
+        """Let nobody supersede or accept a mask that they did not see."""
+        case, organ = self.loaded.case, self.task.organ
+        paths = {case.average.revised_mask(organ), self.loaded.baseline.file} - {None}
+        changed = [path for path in paths if path is not None and self.loaded.stamps.get(str(path), stamp(path)) != stamp(path)]
+        if not changed or self._is_same_on_disk():
+            return
+        self.outdated = True
+        current = current_revision(case, organ)
+        who = current.reader if current is not None and current.reader != UNKNOWN_READER else "another program"
+        message = f"{case.name}: the mask of {organ} was changed on disk meanwhile by {who}."
+        raise InputError(message, "Open the task again; your unsaved edits are kept and offered there.")
+
+    def _is_same_on_disk(self) -> bool:
+        """Tell whether the mask that counts has the voxels that were opened, such as after a copy of the folder."""
+        revised, file = self.loaded.case.average.revised_mask(self.task.organ), self.loaded.baseline.file
+        path = revised if revised.is_file() else file
+        try:
+            return path is not None and same_mask(read_mask_sparse(path, self.loaded.grid), self.saved)
+        except AtlasError:
+            return False
+
+    def _tell_list(self) -> None:
+        """Note a revision in the list that could not be noted when it was written."""
+        if self._unlisted is not None:
+            revision, comment = self._unlisted
+            self.task = self.worklist.set_state(self.task, REVISED, self.reader, comment, revision.id, revision.sha256)
+            self._unlisted = None
+
     def _save(self, mask: SparseVolume, comment: str, allow_empty: bool) -> None:
         case, organ, grid = self.loaded.case, self.task.organ, self.loaded.grid
         empty_before = is_empty(self.saved.box)
@@ -155,7 +200,8 @@ class TaskSession:
         if self._autosave is not None:
             self._autosave.remove()
         self._kept = None
-        self.task = self.worklist.set_state(self.task, REVISED, self.reader, comment, revision.id, revision.sha256)
+        self._unlisted = (revision, comment)
+        self._tell_list()
 
 
 def voxels_of(mask: SparseVolume) -> int:

@@ -252,8 +252,11 @@ def require_no_strangers(paths: Sequence[Path]) -> None:
 
 
 def require_free(paths: Sequence[Path], overwrite: bool) -> None:
-    """Check that no file would be replaced unasked. Raises InputError naming the first that is there."""
-    there = [path for path in paths if path.exists()]
+    """Check that no file would be replaced unasked. Raises InputError naming the first; StorageError for an impossible name."""
+    there = []
+    for path in paths:
+        with storage_errors(path):
+            there += [path] if path.exists() else []
     if there and not overwrite:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         message = f"{there[0]}{more}: is there already."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -68,6 +69,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         message = f"{path}: cannot be written ({error.strerror or error})."
         remedy = "Free space or choose another folder, then run the command again; finished work is kept."
+        if error.errno == errno.ENAMETOOLONG:
+            remedy = "Choose a shorter name."
         raise StorageError(message, remedy) from error
 
 
@@ -112,7 +115,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: It is missing, unreadable or not JSON.
+        InputError: It is missing, unreadable, not JSON, or nested too deeply to be read.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -121,6 +124,9 @@ def read_json(path: Path) -> Any:
         raise InputError(message, "Check the path and its permissions.") from error
     except ValueError as error:
         message = f"{path}: is not valid JSON ({error})."
+        raise InputError(message, "Restore the file or remove it and run the step again.") from error
+    except RecursionError as error:
+        message = f"{path}: is nested too deeply to be read as JSON."
         raise InputError(message, "Restore the file or remove it and run the step again.") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from AtlasSegmentLib.model_kinds_nnunet import DATASET, PLANS, describe_autoorga
 from AtlasSegmentLib.model_kinds_unknown import NETWORKS, unrecognized, unrecognized_file
 
 _DESCRIPTIONS = frozenset({FILE, DATASET, PLANS, "metadata.json", "inference.json"})
+_log = logging.getLogger(__name__)
 _UP = 2
 _DOWN = 3
 _MOST_FOLDERS = 2000
@@ -54,6 +56,10 @@ def describe_model(path: Path, *, thorough: bool = False) -> ModelFacts:
     except OSError as error:
         problem = f"{path} cannot be read ({error.strerror or error})."
         return ModelFacts(path, kind, path.name, problem=problem, remedy="Check the folder and its permissions.")
+    except Exception as error:  # one model with odd files must not take the whole list away
+        _log.exception("%s could not be described", path)
+        problem = f"{path} cannot be understood ({type(error).__name__}: {error!s:.200})."
+        return ModelFacts(path, kind, path.name, problem=problem, remedy="Copy the model again, or remove it from the list.")
 
 
 def find_models(path: Path) -> list[Path]:

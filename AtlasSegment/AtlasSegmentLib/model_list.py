@@ -77,9 +77,10 @@ class ModelList:
             StorageError: The list cannot be written.
         """
         found = find_models(path)
+        facts = [describe_model(folder, thorough=True) for folder in found]  # first: what is stored was looked at
         present = self.paths()
         self._write([*present, *(folder for folder in found if folder not in present)])
-        return [describe_model(folder, thorough=True) for folder in found]
+        return facts
 
     def remove(self, path: Path) -> None:
         """Take a model from the list; its folder is not touched. Raises StorageError."""

@@ -29,6 +29,7 @@ from AtlasSegmentLib.export_formats import (
     planned_files,
     with_ending,
 )
+from AtlasSegmentLib.files import storage_errors
 from AtlasSegmentLib.panel_export_texts import existsText, formatNames, lossText, outsideText, tableNames, writtenText
 from AtlasSegmentLib.panel_job import PanelJob, displayable
 from AtlasSegmentLib.scene import world_of
@@ -210,7 +211,8 @@ class ExportSection:
             scene_export.dicom_grids(node, files, self._ct()) if kind == DICOM_SEG else (scene_export.export_grid(node, self._ct()),) * 2
         )
         organs = scene_export.organs_of_segmentation(node, grid)
-        existing = [file for file in planned_files(kind, path, organs) if file.exists()]
+        with storage_errors(path):  # a name that is too long
+            existing = [file for file in planned_files(kind, path, organs) if file.exists()]
         if existing and not slicer.util.confirmYesNoDisplay(existsText(existing)):
             return
         if kind == SEG_NRRD:

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 
 from AtlasSegmentLib.panel_job import PanelJob
 from AtlasSegmentLib.panel_segment_errors import shownErrors
+from AtlasSegmentLib.volume import Grid
 
 SEGMENT_TASK = "AtlasSegmentLib.tasks:segment_files"
 AVERAGE_TASK = "AtlasQualityLib.tasks:average_files"
@@ -51,6 +52,7 @@ class SegmentRun:
     def __init__(self, job: PanelJob, onImported: Callable[[Any], None], onEnd: Callable[[Path | None], None]) -> None:
         self._job, self._onImported, self._onEnd = job, onImported, onEnd
         self._ctId = ""
+        self._ctGrid: Grid | None = None
         self._scratch: Path | None = None
         self._case: Path | None = None
         self._models: list[str] = []
@@ -68,7 +70,7 @@ class SegmentRun:
 
     @property
     def result(self) -> dict[str, Any]:
-        """What the last run told; see `tasks.segment_files`."""
+        """What the last run told, see `tasks.segment_files`; and as "ct" how the CT lies now, see `ImportedResult`."""
         return self._result
 
     def start(self, request: RunRequest) -> None:
@@ -85,7 +87,7 @@ class SegmentRun:
         roi = _roiArguments(request.roi)
         self._scratch = request.scratch / "ct.nii"  # not compressed: the case folder's copy is made by the child
         write_nifti(self._scratch, volume)
-        self._ctId = request.ct.GetID()
+        self._ctId, self._ctGrid = request.ct.GetID(), volume.grid
         arguments = {
             "ct": str(self._scratch),
             "dataset_folder": str(request.folder),
@@ -139,7 +141,7 @@ class SegmentRun:
         if self._case is None:
             return
         ct = slicer.mrmlScene.GetNodeByID(self._ctId)  # None when the node was deleted meanwhile
-        self._results = import_results(CaseFolder(self._case), self._models, ct)
+        self._results = import_results(CaseFolder(self._case), self._models, ct, self._ctGrid)
         self._timer.start()
 
     def _importNext(self) -> None:
@@ -151,6 +153,7 @@ class SegmentRun:
         with shownErrors():
             imported = next(results, None)
             if imported is not None:
+                self._result.setdefault("ct", imported.ct)  # of the one that is shown first
                 self._onImported(imported)
                 self._results, ended = results, False
         if ended:
@@ -177,4 +180,8 @@ def runNote(run: dict[str, Any], missing: tuple[str, ...]) -> str:
         lines = [_("Nothing had to be computed: the results of an earlier run were used.")]
     if missing:
         lines.append(_("Not found: {organs}.").format(organs=", ".join(name.replace("_", " ") for name in missing)))
+    if run.get("ct") == "moved":
+        lines.append(_("The CT was moved meanwhile: the result lies where the CT is now."))
+    elif run.get("ct") == "changed":
+        lines.append(_("The CT was changed meanwhile: the result fits the CT as it was when you pressed Apply."))
     return "\n".join(lines)

@@ -15,13 +15,15 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
 from AtlasSegmentLib.errors import AtlasError
+from AtlasSegmentLib.geometry import same_grid
 from AtlasSegmentLib.result_labels import ResultLabels, read_result, result_folders
 from AtlasSegmentLib.scene import CASE_FOLDER, MODEL, ROLE, grid_of_node, matrix_of, vtk_matrix
 from AtlasSegmentLib.scene_segmentation import add_segment, segmentation_from_labels, set_reference_geometry
-from AtlasSegmentLib.volume import Grid, require_same_grid
+from AtlasSegmentLib.volume import Grid
 
 FINGERPRINT = "AtlasAnnotator.Fingerprint"
 """Node attribute: what the segments looked like when they were imported."""
+SAME, MOVED, CHANGED = "same", "moved", "changed"
 _SEGMENTATION = "vtkMRMLSegmentationNode"
 _LABELMAP = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
 
@@ -35,15 +37,20 @@ class ImportedResult:
         role: "average" or "model".
         model: Name of the model, "" for the average.
         missing: Organs that were looked for and not found.
+        ct: How the CT node lies to the CT that was segmented: SAME, MOVED (the result lies where the node is now), CHANGED (the result
+            lies where the CT was), or "" when the node is gone.
     """
 
     node: Any
     role: str
     model: str
     missing: tuple[str, ...]
+    ct: str = ""
 
 
-def import_results(case: CaseFolder, models: Sequence[str], ct: Any | None = None) -> Iterator[ImportedResult]:
+def import_results(
+    case: CaseFolder, models: Sequence[str], ct: Any | None = None, segmented: Grid | None = None
+) -> Iterator[ImportedResult]:
     """Import the average (of several models) and each model's masks, one node for each step of the iterator.
 
     The first is shown, the others are hidden. All go to a subject-hierarchy folder beside the CT, named after it.
@@ -52,6 +59,7 @@ def import_results(case: CaseFolder, models: Sequence[str], ct: Any | None = Non
         case: The case folder.
         models: Names of the models.
         ct: The volume node that was segmented; None when it is gone.
+        segmented: The grid of `ct` when it was segmented: results follow it when it was moved since. None when that is not known.
 
     Raises:
         AtlasError: A file cannot be read.
@@ -60,18 +68,19 @@ def import_results(case: CaseFolder, models: Sequence[str], ct: Any | None = Non
     if ct is not None:
         ct.SetAttribute(CASE_FOLDER, str(case.folder))
     for number, (role, model, labels) in enumerate(result_folders(case, models)):
-        imported = _import(case, role, model, labels, ct)
+        imported = _import(case, role, model, labels, ct, segmented)
         imported.node.GetDisplayNode().SetVisibility(number == 0)
         hierarchy = _hierarchy()
         hierarchy.SetItemParent(hierarchy.GetItemByDataNode(imported.node), folder)
         yield imported
 
 
-def _import(case: CaseFolder, role: str, model: str, folder: LabelFolder, ct: Any | None) -> ImportedResult:
+def _import(case: CaseFolder, role: str, model: str, folder: LabelFolder, ct: Any | None, segmented: Grid | None) -> ImportedResult:
     result = read_result(folder)
     earlier = [node for node in find_results(case.folder, role, model) if not was_edited(node)]
     name = f"{_title(case.folder, ct)} {model or role}"
-    node = _segmentation(result, _grid_to_show(ct, result), name)
+    grid, fit = _grid_to_show(ct, result.grid, segmented)
+    node = _segmentation(result, grid, name)
     if earlier:
         node = _replaced(earlier[0], node)
     else:
@@ -80,38 +89,48 @@ def _import(case: CaseFolder, role: str, model: str, folder: LabelFolder, ct: An
         node.SetAttribute(key, value)
     if ct is not None:
         node.SetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole(), ct.GetID())
-    return ImportedResult(node, role, model, result.missing)
+    return ImportedResult(node, role, model, result.missing, fit)
 
 
-def _grid_to_show(ct: Any | None, result: ResultLabels) -> Grid:
-    """Return the very grid of the CT node when it is that of the files, which keep an affine in float32 only; else the files' grid."""
+def _grid_to_show(ct: Any | None, stored: Grid, segmented: Grid | None) -> tuple[Grid, str]:
+    """Return the grid for a result, and how the CT node lies to the stored one.
+
+    That is the very grid of the CT node when it is the stored one, as files keep an affine in float32 only, or when the node was
+    moved since it was segmented; else the stored one.
+    """
     if ct is None:
-        return result.grid
+        return stored, ""
     try:
         grid = grid_of_node(ct)
-        require_same_grid(grid, result.grid)
-    except AtlasError:  # the node was changed meanwhile
-        return result.grid
-    return grid
+    except AtlasError:  # no voxels any more, or bent by a transform that is not linear
+        return stored, CHANGED
+    if _same(grid, stored):
+        return grid, SAME
+    moved = segmented is not None and _same(segmented, stored) and grid.shape == stored.shape
+    return (grid, MOVED) if moved else (stored, CHANGED)
+
+
+def _same(a: Grid, b: Grid) -> bool:
+    return same_grid(a.shape, a.affine, b.shape, b.affine)
 
 
 def _segmentation(result: ResultLabels, grid: Grid, name: str) -> Any:
     node = segmentation_from_labels(result.labels, name)
     for organ, mask, value in result.layers:
         add_segment(node, organ, mask, value)
-    _anchor(node, grid)
+    _anchor(node, result.grid, grid)
     return node
 
 
-def _anchor(node: Any, grid: Grid) -> None:
-    """Turn segments that lie on parts of a grid into such that lie on the grid itself: same voxels, same place, one geometry."""
+def _anchor(node: Any, stored: Grid, grid: Grid) -> None:
+    """Turn segments that lie on parts of a stored grid into such that have the same voxels of a grid of its shape: one geometry."""
     set_reference_geometry(node, grid)
     inner = node.GetSegmentation()
     segments = [inner.GetSegment(identifier) for identifier in inner.GetSegmentIDs()]
     for image in dict.fromkeys(segment.GetRepresentation(_LABELMAP) for segment in segments):
         matrix = vtk.vtkMatrix4x4()
         image.GetImageToWorldMatrix(matrix)
-        start = np.rint(np.linalg.inv(grid.affine) @ matrix_of(matrix)[:, 3])[:3].astype(int)
+        start = np.rint(np.linalg.inv(stored.affine) @ matrix_of(matrix)[:, 3])[:3].astype(int)
         image.SetExtent(*(int(edge + start[number // 2]) for number, edge in enumerate(image.GetExtent())))
         image.SetGeometryFromImageToWorldMatrix(vtk_matrix(grid.affine))
 

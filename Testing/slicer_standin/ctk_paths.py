@@ -84,7 +84,10 @@ class ctkPathLineEdit(QWidget):
 
     def _on_text(self, text: str) -> None:
         self.currentPathChanged.emit(text)
-        valid = Path(text).is_dir() if not self.filters & self.Files else bool(text) and Path(text).exists()
+        try:
+            valid = Path(text).is_dir() if not self.filters & self.Files else bool(text) and Path(text).exists()
+        except OSError:  # a name that is too long
+            valid = False
         if valid != self._valid:
             self._valid = valid
             self.validInputChanged.emit(valid)

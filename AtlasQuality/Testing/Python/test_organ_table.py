@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from AtlasQualityLib import tasks
+from AtlasQualityLib.hot_spots import find_hot_spots
 from AtlasQualityLib.organ_table import PREDICTED_DICE, disagreement, organ_rows
 from AtlasQualityLib.overlay_maps import COMBINED, OverlayMap, combined, in_percent, read_overlay, write_overlays
 from AtlasQualityLib.phantom_case import SHAPE, phantom_affine, write_phantom_case
@@ -184,4 +185,5 @@ def test_what_is_no_finite_number_in_a_map_marks_nothing_and_is_logged(
     assert np.array_equal(dense(tmp_path / "work", shown, grid) > 0, expected)
     assert np.isfinite(shown.sum_ml)
     assert "4 voxels" in caplog.text
+    assert all(np.isfinite(spot.score) for spot in find_hot_spots(attended, ["liver"]))
     assert list(recwarn) == []

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -15,13 +16,22 @@ import numpy as np
 import pytest
 
 from atlas_phantoms import files_below
-from AtlasReviewLib.autosave import AutosaveFile, autosaves_of_task, discard_autosave, find_autosaves, read_autosave
+from AtlasReviewLib.autosave import (
+    Autosave,
+    AutosaveFile,
+    autosaves_of_task,
+    discard_autosave,
+    find_autosaves,
+    newer_revision,
+    read_autosave,
+)
 from AtlasReviewLib.review_case import sparse_of
-from AtlasReviewLib.revisions import history
+from AtlasReviewLib.revisions import history, save_revision
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import AtlasError, DatasetError, InputError, StorageError
 from AtlasSegmentLib.nifti import read_grid
 from AtlasSegmentLib.sparse import SparseVolume
+from AtlasSegmentLib.volume import Volume
 from review_data import make_review_case
 
 _KILLED = """
@@ -222,3 +232,51 @@ def test_an_error_is_one_of_ours(case: CaseFolder, fallback: Path) -> None:
     with pytest.raises(AtlasError):
         file.write(ball(case, 1))
     assert not file.exists
+
+
+def put_aside(case: CaseFolder, fallback: Path) -> tuple[AutosaveFile, Autosave]:
+    """Return the file of a program that put earlier edits aside, with these edits."""
+    AutosaveFile(case, "liver", "Ada", fallback).write(ball(case, 3))
+    file = AutosaveFile(case, "liver", "Ada", fallback)
+    file.write(ball(case, 5))
+    return file, next(a for a in autosaves_of_task(case, "liver", "Ada", fallback) if "~" in a.file.name)
+
+
+def save(case: CaseFolder, size: int) -> None:
+    grid = read_grid(case.ct)
+    save_revision(case, "liver", Volume(ball(case, size).dense(), grid.affine), "Ada")
+
+
+def test_edits_that_were_put_aside_go_when_they_are_a_revision(case: CaseFolder, fallback: Path) -> None:
+    file, aside = put_aside(case, fallback)
+    file.adopt(aside)
+    file.remove()
+    assert [a.file for a in autosaves_of_task(case, "liver", "Ada", fallback)] == [aside.file]  # no revision yet
+    save(case, 3)
+    file.remove()
+    assert autosaves_of_task(case, "liver", "Ada", fallback) == []
+    assert [name for name in files_below(case.average.folder / "revisions") if "autosave" in name] == []
+
+
+@pytest.mark.parametrize("recovered", [True, False])
+def test_edits_that_were_put_aside_stay_when_another_mask_was_saved(case: CaseFolder, fallback: Path, recovered: bool) -> None:
+    file, aside = put_aside(case, fallback)
+    if recovered:
+        file.adopt(aside)
+    save(case, 4)
+    file.remove()
+    assert [a.file for a in autosaves_of_task(case, "liver", "Ada", fallback)] == [aside.file]
+    assert voxels(case, aside.file) == 60
+
+
+def test_a_revision_that_was_saved_after_the_edits_is_named(case: CaseFolder, fallback: Path) -> None:
+    AutosaveFile(case, "liver", "Ada", fallback, lambda: datetime(2026, 1, 1, tzinfo=timezone.utc)).write(ball(case, 3))
+    (found,) = autosaves_of_task(case, "liver", "Ada", fallback)
+    assert newer_revision(found) is None
+    grid = read_grid(case.ct)
+    mask = Volume(ball(case, 4).dense(), grid.affine)
+    save_revision(case, "liver", mask, "Eve", now=lambda: datetime(2025, 12, 31, tzinfo=timezone.utc))
+    assert newer_revision(found) is None
+    save_revision(case, "liver", mask, "Bob", now=lambda: datetime(2026, 1, 2, tzinfo=timezone.utc))
+    assert newer_revision(found) == ("2026-01-02T00:00:00+00:00", "Bob")
+    assert newer_revision(replace(found, time="yesterday")) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from AtlasReviewLib.autosave import find_autosaves
 from AtlasReviewLib.review_case import load_review_case, sparse_of
-from AtlasReviewLib.revisions import history
+from AtlasReviewLib.revisions import history, save_revision
 from AtlasReviewLib.task_session import TaskSession, voxels_of
 from AtlasReviewLib.task_states import ACCEPTED, FLAGGED, REJECTED, REVISED, TAKEN, WAITING
 from AtlasReviewLib.worklist import Worklist
@@ -213,3 +214,54 @@ def test_a_mask_that_another_program_put_in_place_is_kept_before_it_is_replaced(
     assert session.loaded.baseline.revised
     session.save(edited(session))
     assert [revision.action for revision in history(case, "liver")] == ["import", "save"]
+
+
+def test_a_mask_that_changed_on_the_disk_is_neither_superseded_nor_accepted(session: TaskSession) -> None:
+    mask, case = edited(session), session.loaded.case
+    predicted = read_nifti(case.average.mask("liver"))
+    other = predicted.array.copy()
+    other[-1, -1, -1] = 1
+    save_revision(case, "liver", predicted.with_array(other), "Bob")
+    for act in (lambda: session.save(mask), lambda: session.decide(ACCEPTED, session.saved), lambda: session.decide(REJECTED, mask, "no")):
+        with pytest.raises(InputError, match="mask of liver was changed on disk meanwhile by Bob"):
+            act()
+    assert session.outdated
+    assert [revision.reader for revision in history(case, "liver")] == ["Bob"]
+    assert session.decide(FLAGGED, mask).state == FLAGGED
+
+
+def test_the_same_mask_with_another_time_is_no_change(session: TaskSession) -> None:
+    file = session.loaded.case.average.mask("liver")
+    os.utime(file, (1, 1))
+    assert session.decide(ACCEPTED, session.saved).state == ACCEPTED
+
+
+def test_a_revision_that_could_not_be_listed_is_listed_by_the_next_save_and_not_written_again(
+    session: TaskSession, worklist: Worklist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = edited(session)
+    with monkeypatch.context() as patch:
+        patch.setattr(worklist, "set_state", _locked)
+        with pytest.raises(StorageError, match="locked"):
+            session.save(mask, "rim added")
+    task = session.save(mask)
+    revisions = history(session.loaded.case, "liver")
+    assert len(revisions) == 1
+    assert (task.state, task.revision, task.comment) == (REVISED, revisions[0].id, "rim added")
+
+
+def test_a_task_whose_revision_could_not_be_listed_does_not_wait_again(
+    session: TaskSession, worklist: Worklist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(worklist, "set_state", _locked)
+        with pytest.raises(StorageError):
+            session.save(edited(session))
+        session.leave(None)
+    left = worklist.task("first", "liver")
+    assert (left.state, left.reader) == (TAKEN, "Ada")
+
+
+def _locked(*_arguments: object, **_keywords: object) -> None:
+    message = "the list is locked"
+    raise StorageError(message, "Wait.")

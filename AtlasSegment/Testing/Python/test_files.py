@@ -385,3 +385,17 @@ def test_a_copy_has_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(os.urandom(3_000_000))
     files.copy_file(tmp_path / "a", tmp_path / "deep" / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "deep" / "b").read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a": ' * 100_000, b"\xff\xfe{}", b"{", b""], ids=range(5))
+def test_json_that_is_nested_too_deeply_or_no_text_is_an_input_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.json"):
+        files.read_json(tmp_path / "a.json")
+
+
+def test_a_name_that_is_too_long_for_the_disk_is_a_storage_error_that_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StorageError) as caught:
+        files.write_bytes(tmp_path / ("n" * 300), b"")
+    assert "shorter name" in caught.value.remedy
+    assert list(tmp_path.iterdir()) == []

@@ -122,3 +122,31 @@ def test_a_list_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "settings").write_text("a file where the folder should be")
     with pytest.raises(StorageError):
         ModelList(tmp_path / "settings").add(make_model(tmp_path / "m", "phantom"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, '{"format": "atlas-model/1", "engine": ["onnx"], "file": "a"}', "null", "\0"],
+    ids=["nested", "engine", "null", "zero"],
+)
+def test_a_model_with_an_odd_description_is_listed_with_the_reason_and_takes_no_other_away(
+    models: ModelList, tmp_path: Path, content: str
+) -> None:
+    models.add(make_model(tmp_path / "m", "phantom"))
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    (odd / "model.json").write_text(content)
+    assert models.add(odd)[0].problem
+    assert [model.facts.usable for model in ModelList(models.file.parent).models()] == [True, False]
+    models.remove(odd)
+    assert names(models) == ["phantom"]
+
+
+def test_what_cannot_be_looked_at_is_not_stored(models: ModelList, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("AtlasSegmentLib.model_list.describe_model", fail)
+    with pytest.raises(MemoryError):
+        models.add(make_model(tmp_path / "m", "phantom"))
+    assert models.paths() == []
