@@ -49,7 +49,7 @@ class ExportSection:
 
     def __init__(self, ui: Any, segmentation: Callable[[], Any], ct: Callable[[], Any] = lambda: None) -> None:
         self._ui, self._segmentation, self._ct = ui, segmentation, ct
-        self._dicomFolder: Path | None = None
+        self._dicomFolder: tuple[str, Path] | None = None  # of which segmentation: another one may be of another patient
         self._message = self._sceneReason = ""
         self._packing: Iterator[tuple[float, str]] | None = None
         self._packed: tempfile.TemporaryDirectory[str] | None = None
@@ -155,9 +155,9 @@ class ExportSection:
             return scene_export.dicom_files_of(node, self._ct())
         except AtlasError:
             self._folderButton.setVisible(True)
-            if self._dicomFolder is None:
+            if self._dicomFolder is None or self._dicomFolder[0] != node.GetID():
                 raise
-            return dicom_slices_of(self._dicomFolder)
+            return dicom_slices_of(self._dicomFolder[1])
 
     def _onFormatChanged(self, _index: int = 0) -> None:
         kind, edit = self.format, self._ui.exportPathEdit
@@ -180,8 +180,9 @@ class ExportSection:
 
     def _onFolderButton(self, _checked: bool = False) -> None:
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder of the CT's DICOM files"))
-        if folder:
-            self._dicomFolder = Path(str(folder))
+        node = self._segmentation()
+        if folder and node is not None:
+            self._dicomFolder = (node.GetID(), Path(str(folder)))
             self.update()
 
     def _onButton(self, _checked: bool = False) -> None:
