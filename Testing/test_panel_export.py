@@ -112,6 +112,14 @@ def export(panel: Panel, export_of: Callable[[Panel], str]) -> Callable[[], str]
     return lambda: export_of(panel)
 
 
+@pytest.fixture(autouse=True)
+def _own_temporary_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep temporary folders of tests that run at the same time apart: here they are counted."""
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
+
+
 def temporaries() -> set[str]:
     import tempfile
 
