@@ -12,9 +12,9 @@ from slicer.i18n import tr as _
 
 from AtlasQualityLib import scene_masks, scene_plot
 from AtlasQualityLib.comparison import NOT_HERE, NOT_IN_REFERENCE, write_comparison
-from AtlasQualityLib.panel_errors import shownErrors
 from AtlasQualityLib.panel_tables import Cell, SortableTable, rounded
 from AtlasSegmentLib.labels import load_table, table_names
+from AtlasSegmentLib.panel_errors import shownErrors
 from AtlasSegmentLib.panel_job import ApplyCancel, PanelJob
 
 OWN_NAMES = ""

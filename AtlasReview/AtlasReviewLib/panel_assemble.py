@@ -10,11 +10,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from AtlasReviewLib.panel_context import ReviewContext
-from AtlasReviewLib.panel_messages import guarded, printable
 from AtlasReviewLib.release_layout import VERSIONS
 from AtlasReviewLib.review_verdicts import ReviewCount, count_tasks
 from AtlasReviewLib.scene_assembled import show_assembled
 from AtlasSegmentLib.errors import AtlasError
+from AtlasSegmentLib.panel_errors import displayable, guarded
 from AtlasSegmentLib.panel_job import ApplyCancel, PanelJob
 
 _CALL = "AtlasReviewLib.tasks:assemble_files"
@@ -72,7 +72,7 @@ class AssemblePanel:
             text = "" if worklist is None else reviewText(count_tasks(worklist.tasks()))
         except AtlasError as error:  # an unreadable list is told where it is opened
             text = error.message
-        self.ui.reviewCountLabel.setText(printable(text))
+        self.ui.reviewCountLabel.setText(displayable(text))
 
     def start(self) -> None:
         """Assemble the dataset in the child process."""
@@ -97,7 +97,7 @@ class AssemblePanel:
             text += "\n" + _("Failed: {case}: {message}").format(case=case["name"], message=case["message"])
         if len(failed) > _SHOWN:
             text += "\n" + _("and {count} more").format(count=len(failed) - _SHOWN)
-        self.ui.assembleStatusLabel.setText(printable(text))
+        self.ui.assembleStatusLabel.setText(displayable(text))
         name = self._openCase()
         shown = next((case for case in cases if case["name"] == name), cases[0])
         show_assembled(Path(shown["folder"]), str(result["release"]))

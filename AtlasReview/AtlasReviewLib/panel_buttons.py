@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 from AtlasReviewLib.panel_links import Links
-from AtlasReviewLib.panel_messages import guarded, printable
 from AtlasReviewLib.panel_texts import stateText, taskDetails, taskHeading
 from AtlasReviewLib.task_states import FINISHED, OWNED
+from AtlasSegmentLib.panel_errors import displayable, guarded
 from AtlasSegmentLib.panel_shortcuts import PanelShortcuts
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class ReviewButtons:
             text = _("{reader} has this task ({state}). You can only look.")
         else:
             text = _("This task is {state}. Open it again to go on with it.")
-        return printable(text.format(state=stateText(task.state), reader=task.reader))
+        return displayable(text.format(state=stateText(task.state), reader=task.reader))
 
     def update(self) -> None:
         """Enable what can be done now; the reason is the tool tip of what cannot."""
@@ -97,8 +97,8 @@ class ReviewButtons:
         if task is None:
             self.ui.taskLabel.setText(_("No task is open."))
         else:
-            self.ui.taskLabel.setText(printable(taskHeading(task)))
-            self.ui.taskLabel.setToolTip(printable(taskDetails(task)))
+            self.ui.taskLabel.setText(displayable(taskHeading(task)))
+            self.ui.taskLabel.setToolTip(displayable(taskDetails(task)))
         lines = [panel.task.problem] if panel.task.problem else []
         reason = self.reason()
         if reason and task is not None and panel.task.session is not None:
@@ -112,7 +112,7 @@ class ReviewButtons:
             if overlap >= _OVERLAP_ML and not reason:
                 text = _("{volume:.2f} ml lie in other organs too. Erase there, or untick Keep out of neighbors to draw there.")
                 lines.append(text.format(volume=overlap))
-        self.ui.noticeLabel.setText(printable("\n".join(lines)))
+        self.ui.noticeLabel.setText(displayable("\n".join(lines)))
         self.ui.noticeLabel.setVisible(bool(lines))
         locked = session is not None and not session.worklist.read_only and task is not None
         held = locked and task is not None and task.state in OWNED and not task.is_mine(panel.context.reader)

@@ -14,12 +14,12 @@ from AtlasReviewLib.background import Work
 from AtlasReviewLib.panel_background import PanelWork
 from AtlasReviewLib.panel_context import ReviewContext
 from AtlasReviewLib.panel_links import Links
-from AtlasReviewLib.panel_messages import guarded, printable, showError
 from AtlasReviewLib.worklist import Worklist, checked_reader
 from AtlasReviewLib.worklist_merge import open_worklist
 from AtlasReviewLib.worklist_rebuild import rebuild_worklist
 from AtlasReviewLib.worklist_store import WorklistDamagedError
 from AtlasSegmentLib.errors import AtlasError
+from AtlasSegmentLib.panel_errors import displayable, guarded, showError
 
 _FOLDER_KEY, _READER_KEY = "AtlasReview/dataset", "AtlasReview/reader"
 Opened = tuple[Worklist, Sequence[str], Sequence[Autosave]]
@@ -66,7 +66,7 @@ class DatasetPanel:
         try:
             checked_reader(self.ui.readerEdit.text)
         except AtlasError as error:
-            return printable(str(error))
+            return displayable(str(error))
         return ""
 
     def update(self) -> None:
@@ -90,7 +90,7 @@ class DatasetPanel:
         reader = self.ui.readerEdit.text.strip()
         if reader and reader != self._context.reader and not self.reason():
             text = _("You still read as {reader}. Press Open dataset to go on as {other}.")
-            notices.append(text.format(reader=self._context.reader, other=printable(reader)))
+            notices.append(text.format(reader=self._context.reader, other=displayable(reader)))
         return "\n".join(notices)
 
     def _enterPressed(self) -> None:
@@ -127,7 +127,7 @@ class DatasetPanel:
     def _onRead(self, opened: Opened, reader: str, then: Callable[[], None] | None) -> None:
         worklist, problems, autosaves = opened
         self._context.worklist, self._context.reader = worklist, reader
-        self._problem = printable("\n".join(problems))
+        self._problem = displayable("\n".join(problems))
         self.update()
         self.ui.datasetButton.setCollapsed(True)  # room for the work
         self._onOpened(autosaves)
@@ -140,7 +140,7 @@ class DatasetPanel:
             showError(error)
             return
         question = _("{error}\n\nKeep it under another name and build a new one from the cases?").format(error=error.message)
-        if not slicer.util.confirmYesNoDisplay(printable(question)):
+        if not slicer.util.confirmYesNoDisplay(displayable(question)):
             return
         fallback = self._context.fallback
 

@@ -9,9 +9,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from AtlasReviewLib.autosave import Autosave
-from AtlasReviewLib.panel_messages import printable
 from AtlasReviewLib.panel_texts import stateText
 from AtlasReviewLib.task_states import ACCEPTED, FINISHED, FLAGGED, REJECTED, SKIPPED, State
+from AtlasSegmentLib.panel_errors import displayable
 
 if TYPE_CHECKING:
     from AtlasReviewLib.panel_review import ReviewPanel
@@ -78,7 +78,7 @@ class Decisions:
         if task is None:
             return
         question = _("{reader} has this task. Take it over? Edits that {reader} did not save are not part of what you see.")
-        if slicer.util.confirmYesNoDisplay(printable(question.format(reader=task.reader))):
+        if slicer.util.confirmYesNoDisplay(displayable(question.format(reader=task.reader))):
             self._panel.navigation.open(task, takeOver=True)
 
     def reopen(self) -> None:
@@ -118,4 +118,4 @@ class Decisions:
 
 def _confirmedReopening(task: Task) -> bool:
     question = _("This task is {state} by {reader}. Take it up again?").format(state=stateText(task.state), reader=task.reader)
-    return bool(slicer.util.confirmYesNoDisplay(printable(question)))
+    return bool(slicer.util.confirmYesNoDisplay(displayable(question)))

@@ -10,9 +10,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from AtlasReviewLib import worklist_view
-from AtlasReviewLib.panel_messages import printable
 from AtlasReviewLib.panel_texts import leftOverText
 from AtlasReviewLib.worklist_rows import Task
+from AtlasSegmentLib.panel_errors import displayable
 
 if TYPE_CHECKING:
     from AtlasReviewLib.panel_review import ReviewPanel
@@ -95,7 +95,7 @@ class Navigation:
 
         known = {other.organ for other in worklist.tasks() if other.case == task.case}
         organs = [organ for organ in load_table("abdomenatlas").names() if organ not in known]
-        text = _("Organ to add to {case}:").format(case=printable(task.case))
+        text = _("Organ to add to {case}:").format(case=displayable(task.case))
         organ = qt.QInputDialog.getItem(slicer.util.mainWindow(), _("Add organ"), text, organs, 0, True)
         if organ:
             self.addNamedOrgan(task.case, str(organ))

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from AtlasReviewLib.autosave import Autosave, discard_autosave, newer_revision
 from AtlasReviewLib.panel_links import Links
-from AtlasReviewLib.panel_messages import guarded, printable
+from AtlasSegmentLib.panel_errors import displayable, guarded
 
 
 class RecoveryBanner:
@@ -76,7 +76,7 @@ class RecoveryBanner:
             text += " " + _("{reader} saved a newer revision at {time}.").format(reader=newer[1], time=localTime(newer[0]))
         if len(self._offered) > 1:
             text += " " + _("{count} more after this.").format(count=len(self._offered) - 1)
-        self.ui.bannerLabel.setText(printable(text))
+        self.ui.bannerLabel.setText(displayable(text))
 
     def _recover(self) -> None:
         if self._offered:
@@ -90,7 +90,7 @@ class RecoveryBanner:
             return
         first = self._offered[0]
         question = _("Remove the unsaved edits of {organ} of {case} for good?").format(organ=first.organ, case=first.case.name)
-        if slicer.util.confirmYesNoDisplay(printable(question)):
+        if slicer.util.confirmYesNoDisplay(displayable(question)):
             discard_autosave(first)
             self._offered.pop(0)
             self._show()

@@ -12,12 +12,12 @@ import slicer
 from slicer.i18n import tr as _
 
 from AtlasReviewLib import scene
-from AtlasReviewLib.panel_messages import errorText, printable, showError
 from AtlasReviewLib.review_case import stamp
 from AtlasReviewLib.scene import TaskNodes
 from AtlasReviewLib.scene_restored import BASE, PREDICTION, find_restored, keep_apart, restored_mask
 from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.files import sha256_of
+from AtlasSegmentLib.panel_errors import displayable, errorText, showError
 
 if TYPE_CHECKING:
     from AtlasReviewLib.panel_review import ReviewPanel
@@ -107,7 +107,7 @@ class SceneRestore:
         if reason:
             if found is not None:
                 text = _("The task of the loaded scene cannot be opened; its CT and mask stay in the scene as they are.")
-                slicer.util.warningDisplay(printable(f"{text}\n{reason}"))
+                slicer.util.warningDisplay(displayable(f"{text}\n{reason}"))
             return False
         self._awaited = True
         panel.dataset.open(then=lambda: self._openTask(case, organ, found))
@@ -157,13 +157,13 @@ class SceneRestore:
     def _keep(self, found: TaskNodes, reason: str = "") -> None:
         text = _("The mask of the loaded scene stays in the scene as {name}.").format(name=keep_apart(found))
         if reason:
-            slicer.util.warningDisplay(printable(f"{text}\n{reason}"))
-        self._panel.say(printable(text))
+            slicer.util.warningDisplay(displayable(f"{text}\n{reason}"))
+        self._panel.say(displayable(text))
 
 
 def _confirmed(organ: str) -> bool:
     text = _("The mask of {organ} in the loaded scene is older than the newest revision. Put it into the editor anyway?")
-    return bool(slicer.util.confirmYesNoDisplay(printable(text.format(organ=organ))))
+    return bool(slicer.util.confirmYesNoDisplay(displayable(text.format(organ=organ))))
 
 
 def _baseOf(loaded: Any) -> str:

@@ -20,7 +20,6 @@ from AtlasReviewLib.panel_context import ReviewContext, userFolder
 from AtlasReviewLib.panel_dataset import DatasetPanel
 from AtlasReviewLib.panel_decisions import Decisions
 from AtlasReviewLib.panel_editor import EditorPanel
-from AtlasReviewLib.panel_messages import printable
 from AtlasReviewLib.panel_navigation import Navigation
 from AtlasReviewLib.panel_recovery import RecoveryBanner
 from AtlasReviewLib.panel_restore import SceneRestore
@@ -30,6 +29,7 @@ from AtlasReviewLib.panel_texts import clockText
 from AtlasReviewLib.panel_worklist import WorklistPanel
 from AtlasReviewLib.task_states import OWNED
 from AtlasSegmentLib.errors import AtlasError
+from AtlasSegmentLib.panel_errors import displayable
 
 TICK_MILLISECONDS = 1000
 AUTOSAVE_SECONDS, REFRESH_SECONDS = 60.0, 5.0
@@ -147,7 +147,7 @@ class ReviewPanel:
                 self._seen = newest
                 self.list.setTasks(worklist.tasks())
         except AtlasError as error:
-            self._message = printable(str(error))
+            self._message = displayable(str(error))
 
     # What is shown
 

@@ -8,9 +8,9 @@ from slicer.i18n import tr as _
 
 from AtlasReviewLib import scene
 from AtlasReviewLib.panel_links import Links
-from AtlasReviewLib.panel_messages import guarded
 from AtlasReviewLib.panel_task import TaskPanel
 from AtlasReviewLib.panel_texts import spotText
+from AtlasSegmentLib.panel_errors import guarded
 from AtlasSegmentLib.scene import jump_to
 
 

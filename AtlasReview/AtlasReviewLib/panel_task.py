@@ -17,7 +17,6 @@ from AtlasReviewLib.autosave import Autosave, read_autosave
 from AtlasReviewLib.panel_background import PanelWork
 from AtlasReviewLib.panel_context import ReviewContext
 from AtlasReviewLib.panel_editor import EditorPanel
-from AtlasReviewLib.panel_messages import errorText, showError
 from AtlasReviewLib.panel_watch import NodeWatch
 from AtlasReviewLib.read_ahead import ReadAhead
 from AtlasReviewLib.review_case import ReviewCase, is_current
@@ -26,6 +25,7 @@ from AtlasReviewLib.task_session import TaskSession
 from AtlasReviewLib.task_states import FINISHED, State
 from AtlasReviewLib.worklist_rows import Task, TaskTakenError
 from AtlasSegmentLib.errors import AtlasError, GeometryError, InputError, StorageError
+from AtlasSegmentLib.panel_errors import errorText, showError
 from AtlasSegmentLib.panel_threads import letThreadsRun
 from AtlasSegmentLib.sparse import SparseVolume, is_empty
 
@@ -143,7 +143,7 @@ class TaskPanel:
         task, self.opening, self._afterOpen = self.opening, None, None
         self._ahead.cancel()
         self.removeNodes()
-        self.problem = errorText(error)
+        self.problem = errorText(error, gap="\n")
         if not isinstance(error, AtlasError):
             _log.error("a task could not be opened", exc_info=error)
         if task is not None:

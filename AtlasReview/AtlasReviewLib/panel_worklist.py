@@ -10,10 +10,10 @@ from slicer.i18n import tr as _
 
 from AtlasReviewLib import worklist_view
 from AtlasReviewLib.panel_links import Links
-from AtlasReviewLib.panel_messages import guarded, printable
 from AtlasReviewLib.panel_texts import countsText, stateText, taskDetails
 from AtlasReviewLib.worklist_rows import Task
 from AtlasReviewLib.worklist_view import COLUMNS, FILTERS, Shown, shown_tasks
+from AtlasSegmentLib.panel_errors import displayable, guarded
 
 _WIDTHS = (32, 100, 94, 72, 84)
 _STRETCHED = 1
@@ -138,13 +138,13 @@ class WorklistPanel:
         rank = "" if task.rank is None else str(task.rank)
         texts = (rank, task.case, task.organ, stateText(task.state), task.reader)
         is_current = self._current is not None and self._current.id == task.id
-        tip = printable(taskDetails(task))
+        tip = displayable(taskDetails(task))
         for column, text in enumerate(texts):
             item = self.ui.taskTable.item(row, column)
             if item is None:
                 item = qt.QTableWidgetItem()
                 self.ui.taskTable.setItem(row, column, item)
-            item.setText(printable(text))
+            item.setText(displayable(text))
             item.setToolTip(tip)
             font = item.font()
             font.setBold(is_current)

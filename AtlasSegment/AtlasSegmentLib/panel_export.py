@@ -30,8 +30,9 @@ from AtlasSegmentLib.export_formats import (
     with_ending,
 )
 from AtlasSegmentLib.files import storage_errors
+from AtlasSegmentLib.panel_errors import displayable
 from AtlasSegmentLib.panel_export_texts import existsText, formatNames, lossText, outsideText, tableNames, writtenText
-from AtlasSegmentLib.panel_job import PanelJob, displayable
+from AtlasSegmentLib.panel_job import PanelJob
 from AtlasSegmentLib.scene import world_of
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from AtlasSegmentLib.export_formats import DICOM_SEG, NIFTI, NRRD, ORGANS, OWN_VALUES, SEG_NRRD
-from AtlasSegmentLib.panel_job import displayable
+from AtlasSegmentLib.panel_errors import displayable
 
 _SHOWN = 5
 

@@ -15,6 +15,7 @@ from slicer.i18n import tr as _
 
 from AtlasSegmentLib.child_process import ChildProcess, Event, find_python
 from AtlasSegmentLib.errors import AtlasError
+from AtlasSegmentLib.panel_errors import displayable
 from AtlasSegmentLib.panel_threads import letThreadsRun
 from AtlasSegmentLib.remaining_time import RemainingTime, rounded_seconds
 
@@ -222,11 +223,6 @@ def progressText(stage: str, share: float, seconds: float | None) -> str:
         parts.append(minutes if whole >= 90 else _("about {count} s left").format(count=whole))
     text = ", ".join(parts)
     return _("{stage}: {progress}").format(stage=displayable(stage), progress=text) if stage else text
-
-
-def displayable(text: str) -> str:
-    """Return a text that Qt can show: what is no character (half of a surrogate pair, NUL) is replaced."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
 
 
 class ApplyCancel:

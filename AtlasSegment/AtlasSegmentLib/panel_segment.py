@@ -10,11 +10,11 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from AtlasSegmentLib.panel_errors import shownErrors
 from AtlasSegmentLib.panel_export import ExportSection
 from AtlasSegmentLib.panel_job import ApplyCancel, JobState, PanelJob
 from AtlasSegmentLib.panel_parameters import connectWidgets
 from AtlasSegmentLib.panel_segment_checks import CtJudge, folderReason, modelReason, regionReason
-from AtlasSegmentLib.panel_segment_errors import shownErrors
 from AtlasSegmentLib.panel_segment_folder import FolderSection
 from AtlasSegmentLib.panel_segment_input import InputSection
 from AtlasSegmentLib.panel_segment_models import ModelSection

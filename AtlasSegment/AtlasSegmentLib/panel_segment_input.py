@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from AtlasSegmentLib.panel_segment_errors import shownErrors
+from AtlasSegmentLib.panel_errors import shownErrors
 
 SAMPLE = "CTLiver"
 

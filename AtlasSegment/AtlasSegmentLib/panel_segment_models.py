@@ -181,7 +181,7 @@ class ModelSection:
         self._add(qt.QFileDialog.getOpenFileName(self._ui.modelTree, _("Add a model by one of its files"), "", kinds))
 
     def _add(self, path: str) -> None:
-        from AtlasSegmentLib.panel_segment_errors import shownErrors
+        from AtlasSegmentLib.panel_errors import shownErrors
 
         if not path:
             return
@@ -197,7 +197,7 @@ class ModelSection:
                 slicer.util.warningDisplay("\n\n".join(f"{facts.name}: {facts.problem} {facts.remedy}" for facts in refused))
 
     def _remove(self, _checked: bool = False) -> None:
-        from AtlasSegmentLib.panel_segment_errors import shownErrors
+        from AtlasSegmentLib.panel_errors import shownErrors
 
         path = self._selectedPath()
         if path is None:

@@ -11,8 +11,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from AtlasSegmentLib.panel_errors import shownErrors
 from AtlasSegmentLib.panel_job import PanelJob
-from AtlasSegmentLib.panel_segment_errors import shownErrors
 from AtlasSegmentLib.volume import Grid
 
 SEGMENT_TASK = "AtlasSegmentLib.tasks:segment_files"
