@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 _UP = 2
 _DOWN = 3
 _MOST_FOLDERS = 2000
+_ODD_CONTENT = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading a file of the right name and the wrong content can raise."""
 
 
 def kind_of(folder: Path) -> Kind:
@@ -56,7 +58,7 @@ def describe_model(path: Path, *, thorough: bool = False) -> ModelFacts:
     except OSError as error:
         problem = f"{path} cannot be read ({error.strerror or error})."
         return ModelFacts(path, kind, path.name, problem=problem, remedy="Check the folder and its permissions.")
-    except Exception as error:  # one model with odd files must not take the whole list away
+    except _ODD_CONTENT as error:  # one model with odd files must not take the whole list away
         _log.exception("%s could not be described", path)
         problem = f"{path} cannot be understood ({type(error).__name__}: {error!s:.200})."
         return ModelFacts(path, kind, path.name, problem=problem, remedy="Copy the model again, or remove it from the list.")

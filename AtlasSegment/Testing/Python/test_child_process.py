@@ -17,7 +17,7 @@ import pytest
 
 import child_steps
 from AtlasSegmentLib import child_process
-from AtlasSegmentLib.child_process import ChildProcess, Event
+from AtlasSegmentLib.child_process import ChildProcess, Event, library_folders
 from AtlasSegmentLib.process_tree import MARK_VARIABLE
 from child_tools import collect, make_launcher
 
@@ -253,7 +253,7 @@ def test_the_interpreter_is_pythonslicer_where_slicer_is(launcher: Path, tmp_pat
 
 
 def test_the_child_finds_the_libraries_where_the_parent_has_them(repository: Path) -> None:
-    folders = child_process.library_folders()
+    folders = library_folders()
     assert folders == [repository / name for name in ("AtlasSegment", "AtlasQuality", "AtlasReview")]
 
 
