@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from .loaded_module import qSlicerScriptedLoadableModule
 
 KEPT = ("vtkMRMLCameraNode", "vtkMRMLAbstractViewNode")
 _first_nodes: set[str] = set()
+_first_attributes: set[str] = set()
+_first_files: set[Path] = set()
 
 
 def reset() -> None:
@@ -32,8 +35,7 @@ def reset() -> None:
     installer.recorder.reset()
     sample_data.files.clear()
     sample_data.requested.clear()
-    for name in ("sampleDataSources", "sampleDataSourceCategories"):
-        vars(slicer.modules).pop(name, None)
+    _forget_what_modules_left()
     translation.set_translations({})
     dialogs.answers.clear()
     leaks.settle()
@@ -67,6 +69,21 @@ def clear_scene() -> None:
             scene.RemoveNode(node)
     layout = slicer.app.layoutManager()
     layout.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+
+
+def _forget_what_modules_left() -> None:
+    """Take away what modules have put into slicer.modules (sample data, the folder of their session) and into the temporary folder."""
+    folder = Path(slicer.app.temporaryPath)
+    if not _first_attributes:
+        _first_attributes.update(vars(slicer.modules))
+        _first_files.update(folder.iterdir())
+    for name in set(vars(slicer.modules)) - _first_attributes:
+        delattr(slicer.modules, name)
+    for left in set(folder.iterdir()) - _first_files - {folder / "settings"}:
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def _close_windows() -> None:
