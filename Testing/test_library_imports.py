@@ -24,7 +24,7 @@ COMMAND_LINE = ("commands", "commands_", "console", "program", "report")
 NEEDS_MODELS = {
     "model",
     "model_manifest",
-    "onnx_engine",
+    "onnx_network",
     "inference",
     "intensity",
     "segment_case",

@@ -1,40 +1,23 @@
-"""The same step over many cases: here one after another, or on Dask workers; a failed case never stops the others."""
+"""The same step over many cases: here one after another or overlapped, or on Dask workers; a failed case never stops the others."""
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 
-from AtlasSegmentLib.errors import AtlasError, InputError
+from AtlasSegmentLib.case_cluster import local_client, remote_client
+from AtlasSegmentLib.case_outcome import CaseOutcome, CaseStep, Item, guarded
+from AtlasSegmentLib.case_pipeline import run_overlapped
+from AtlasSegmentLib.case_workers import run_on_workers
+from AtlasSegmentLib.cpu_threads import threads_for
+from AtlasSegmentLib.gpu_resources import visible_gpus
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
+from AtlasSegmentLib.worker_setup import WorkerSetup, own_version
 
+__all__ = ["CaseOutcome", "CaseStep", "run_cases", "threads_for"]
 _log = logging.getLogger(__name__)
-Item = TypeVar("Item")
-CaseStep = Callable[[Item, ProgressCallback], "dict[str, Any] | None"]
-"""What is done for one item; returns a result, or None when it was done before. Must be picklable for workers."""
-
-
-@dataclass(frozen=True)
-class CaseOutcome:
-    """What became of one item.
-
-    Attributes:
-        name: The item, for people.
-        state: "done", "skipped" (finished before) or "failed".
-        result: What the step returned.
-        error: Message of the failure.
-        remedy: The next step.
-    """
-
-    name: str
-    state: Literal["done", "skipped", "failed"]
-    result: dict[str, Any] = field(default_factory=dict)
-    error: str = ""
-    remedy: str = ""
+Outcomes = Generator[tuple[int, CaseOutcome], None, None]
 
 
 def run_cases(
@@ -45,6 +28,8 @@ def run_cases(
     jobs: int = 1,
     scheduler: str | None = None,
     progress: ProgressCallback = ignore_progress,
+    overlap: bool = False,
+    gpu: bool = False,
 ) -> list[CaseOutcome]:
     """Run a step over items.
 
@@ -54,110 +39,64 @@ def run_cases(
         name_of: Names an item in progress and outcome.
         jobs: Worker processes on this machine; 1 runs in this process.
         scheduler: Address of a Dask scheduler to use instead, such as "tcp://host:8786".
-        progress: Told the finished share of all items.
+        progress: Told the finished share of all items; from several threads, one after another, with `overlap`.
+        overlap: In this process, let several items overlap; for steps that go through `case_pipeline.TURNS`.
+        gpu: The step runs networks: workers of a scheduler that offer a GPU are taken before others.
 
     Returns:
-        One outcome for each item, in the order of `items`.
+        One outcome for each item, in the order of `items`. A KeyboardInterrupt passes, when what runs has cleaned up.
 
     Raises:
         InputError: Workers are asked for and dask.distributed is not installed or cannot be reached.
+        ClusterError: The scheduler is lost in between; or a worker has another version of this program.
     """
-    if scheduler is None and (jobs <= 1 or len(items) <= 1):
-        return [_run_here(item, step, name_of(item), n, len(items), progress) for n, item in enumerate(items)]
-    return _run_on_workers(items, step, name_of, jobs, scheduler, progress)
+    if scheduler is not None or (jobs > 1 and len(items) > 1):
+        ended = _on_workers(items, step, name_of, min(jobs, len(items)), scheduler, progress, gpu=gpu)
+    elif overlap and len(items) > 1:
+        ended = run_overlapped(items, step, name_of, progress)
+    else:
+        ended = _one_by_one(items, step, name_of, progress)
+    outcomes: dict[int, CaseOutcome] = {}
+    told: set[str] = set()
+    with closing(ended):
+        for number, outcome in ended:
+            outcomes[number] = outcome
+            if outcome.details and outcome.details not in told:  # once, when ten thousand cases fail alike
+                told.add(outcome.details)
+                _log.error("%s failed unexpectedly\n%s", outcome.name, outcome.details)
+    return [outcomes[number] for number in range(len(items))]
 
 
-def _run_here(item: Item, step: CaseStep[Item], name: str, number: int, count: int, progress: ProgressCallback) -> CaseOutcome:
-    def of_all(fraction: float, message: str) -> None:
-        progress((number + fraction) / count, f"{name}: {message}")
+def _one_by_one(items: Sequence[Item], step: CaseStep[Item], name_of: Callable[[Item], str], progress: ProgressCallback) -> Outcomes:
+    for number, item in enumerate(items):
+        name = name_of(item)
 
-    of_all(0.0, "start")
-    outcome = _guarded(item, step, name, of_all)
-    of_all(1.0, outcome.state)
-    return outcome
+        def of_all(fraction: float, message: str, number: int = number, name: str = name) -> None:
+            progress((number + fraction) / len(items), f"{name}: {message}")
 
-
-def _guarded(item: Item, step: CaseStep[Item], name: str, progress: ProgressCallback = ignore_progress) -> CaseOutcome:
-    """Run one item and turn what can go wrong with a case's data or disk into an outcome."""
-    try:
-        result = step(item, progress)
-    except AtlasError as error:
-        return CaseOutcome(name, "failed", error=error.message, remedy=error.remedy)
-    except OSError as error:
-        return CaseOutcome(name, "failed", error=f"{name}: {error}.", remedy="Check the disk and permissions, then run again.")
-    except MemoryError:
-        return CaseOutcome(name, "failed", error=f"{name}: not enough memory.", remedy="Use fewer --jobs, or an ROI.")
-    return CaseOutcome(name, "skipped") if result is None else CaseOutcome(name, "done", result)
+        of_all(0.0, "start")
+        outcome = guarded(item, step, name, of_all)
+        of_all(1.0, outcome.state)
+        yield number, outcome
 
 
-def _run_on_workers(
+def _on_workers(
     items: Sequence[Item],
     step: CaseStep[Item],
     name_of: Callable[[Item], str],
     jobs: int,
     scheduler: str | None,
     progress: ProgressCallback,
-) -> list[CaseOutcome]:
-    with _client(min(jobs, len(items)), scheduler) as client:
-        from distributed import KilledWorker, as_completed
-
-        futures = [client.submit(_guarded, item, step, name_of(item), pure=False) for item in items]
-        numbers = {future.key: number for number, future in enumerate(futures)}
-        outcomes: dict[int, CaseOutcome] = {}
-
-        def finish(number: int, future: Any) -> None:
-            outcomes[number] = _outcome_of(future, name_of(items[number]))
-            progress(len(outcomes) / len(items), f"{outcomes[number].name}: {outcomes[number].state}")
-
-        progress(0.0, f"{len(items)} to do")
-        suspects = []
-        for future in as_completed(futures):
-            if isinstance(future.exception(), KilledWorker):
-                suspects.append(numbers[future.key])
-            else:
-                finish(numbers[future.key], future)
-        # A dying worker also fails the cases that waited on it. Each runs again, alone: then only the one that kills fails.
-        for number in suspects:
-            finish(number, client.submit(_guarded, items[number], step, name_of(items[number]), pure=False))
-    return [outcomes[number] for number in range(len(items))]
-
-
-def _outcome_of(future: Any, name: str) -> CaseOutcome:
-    error = future.exception()
-    if error is None:
-        outcome: CaseOutcome = future.result()
-        return outcome
-    _log.warning("%s failed on its worker: %r", name, error)
-    return CaseOutcome(name, "failed", error=f"{name}: its worker failed ({type(error).__name__}).", remedy="Run again; use fewer --jobs.")
-
-
-@contextmanager
-def _client(jobs: int, scheduler: str | None) -> Iterator[Any]:
-    try:
-        import dask
-        from distributed import Client, LocalCluster
-    except ImportError as error:
-        message = "Worker processes need dask.distributed, which is not installed."
-        raise InputError(message, 'Run: pip install "slicer-atlas-annotator[cluster]", or use --jobs 1.') from error
-    if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout="20s")
-        except (OSError, TimeoutError, ValueError) as error:
-            message = f"{scheduler}: no Dask scheduler answers there ({error})."
-            raise InputError(message, "Start one with: dask scheduler, and give its tcp:// address.") from error
-        with client:
-            yield client
-        return
-    quiet = {"distributed.worker.daemon": False, "distributed.admin.log-format": "%(message)s"}
-    once = {"distributed.scheduler.allowed-failures": 0}  # what a killed worker held is tried again by _run_on_workers
+    *,
+    gpu: bool,
+) -> Outcomes:
+    is_remote = scheduler is not None
+    setup = WorkerSetup(own_version(), 0 if is_remote else threads_for(jobs), tuple(visible_gpus()) if gpu and not is_remote else ())
     with (
-        dask.config.set({**quiet, **once}),
-        LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR) as cluster,
-        Client(cluster) as client,
+        remote_client(scheduler) if scheduler is not None else local_client(jobs) as client,
+        closing(run_on_workers(client, items, step, name_of, setup, gpu=gpu and is_remote)) as ended,
     ):
-        yield client
-
-
-def threads_for(jobs: int) -> int:
-    """Return CPU threads for one prediction when `jobs` run side by side on this machine; at least 1."""
-    return max(1, (os.cpu_count() or 1) // max(1, jobs))
+        progress(0.0, f"{len(items)} to do")
+        for count, (number, outcome) in enumerate(ended, start=1):
+            progress(count / len(items), f"{outcome.name}: {outcome.state}")
+            yield number, outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,16 +11,22 @@ import typer
 from AtlasSegmentLib import console
 from AtlasSegmentLib.case_folder import CaseFolder, find_cases, new_case, open_case
 from AtlasSegmentLib.case_info import describe_case, describe_grid
-from AtlasSegmentLib.cases import run_cases, threads_for
+from AtlasSegmentLib.case_parts import parse_part
+from AtlasSegmentLib.cases import run_cases
 from AtlasSegmentLib.commands_export import export_command
+from AtlasSegmentLib.commands_merge import merge_command
+from AtlasSegmentLib.commands_model import model_app
+from AtlasSegmentLib.commands_predict import add_to as add_predict
+from AtlasSegmentLib.commands_repair import repair_command
 from AtlasSegmentLib.commands_resample import resample_command
 from AtlasSegmentLib.datalist import read_datalist
 from AtlasSegmentLib.devices import DEVICES, device_of
+from AtlasSegmentLib.dicom_info import describe_dicom
 from AtlasSegmentLib.errors import AtlasError, InputError
 from AtlasSegmentLib.model_manifest import FILE, read_manifest
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.segment_case import SegmentOptions
-from AtlasSegmentLib.segment_request import SegmentRequest, read_region, segment
+from AtlasSegmentLib.segment_request import SegmentRequest, read_region, segment_briefly
 from AtlasSegmentLib.volume_io import read_volume, strip_suffix
 
 # readable=False here and below: what cannot be read is said by our own readers, in one line and with the next step.
@@ -42,7 +49,11 @@ def add_to(app: typer.Typer) -> None:
     app.command("segment")(segment_command)
     app.command("export")(export_command)
     app.command("resample")(resample_command)
+    app.command("merge")(merge_command)
+    app.command("repair")(repair_command)
     app.command("info")(info_command)
+    app.add_typer(model_app(), name="model")
+    add_predict(app)
 
 
 def case_name_of(source: Path, wanted: str | None) -> str:
@@ -78,6 +89,8 @@ def segment_command(
     device: DeviceOption = DEVICES[0],
     jobs: console.JobsOption = 1,
     scheduler: console.SchedulerOption = None,
+    part: console.PartOption = None,
+    overlap: console.OverlapOption = True,
     force: console.ForceOption = False,
     as_json: console.JsonOption = False,
 ) -> None:
@@ -93,14 +106,15 @@ def segment_command(
     if original is not None and len(targets) != 1:
         message = f"--original belongs to one CT, and {len(targets)} cases are named."
         raise InputError(message, "Segment that case alone, or name labels in a --list.")
-    workers = 1 if len(targets) == 1 else jobs
-    threads = threads_for(workers) if workers > 1 else 0
+    if part is not None:
+        targets = parse_part(part).of(targets, _target_key)
     requests = [
-        SegmentRequest(folder, source, tuple(model), options, original or label, series, threads, device=device_of(device))
+        SegmentRequest(folder, source, tuple(model), options, original or label, series, device=device_of(device))
         for folder, source, label in targets
     ]
+    run = partial(run_cases, jobs=jobs, scheduler=scheduler, overlap=overlap, gpu=device != "cpu")
     with console.progress_bar("segment") as progress:
-        outcomes = run_cases(requests, segment, _request_name, jobs=jobs, scheduler=scheduler, progress=progress)
+        outcomes = run(requests, segment_briefly, _request_name, progress=progress)
     console.finish("segment", outcomes, as_json)
 
 
@@ -109,6 +123,10 @@ def _request_name(request: SegmentRequest) -> str:
 
 
 Target = tuple[CaseFolder, Path, Path | None]
+
+
+def _target_key(target: Target) -> str:
+    return str(target[0].folder)
 
 
 def _targets(paths: list[Path], out: Path | None, name: str | None) -> list[Target]:
@@ -162,6 +180,8 @@ def _describe(path: Path, jobs: int, progress: ProgressCallback) -> list[dict[st
         spec = read_manifest(path)
         needs = "a region of interest" if spec.needs_roi else "nothing beside the CT"
         return [{"model": spec.name, "title": spec.title, "license": spec.license, "organs": spec.table.names(), "needs": needs}]
+    if (path.is_file() or (path.is_dir() and not is_case(path) and not _has_cases(path))) and (dicom := describe_dicom(path)):
+        return dicom
     if path.is_file() or (path.is_dir() and not is_case(path) and not _has_cases(path)):
         volume = read_volume(path)
         values = {"min": float(volume.array.min()), "max": float(volume.array.max()), "dtype": str(volume.array.dtype)}

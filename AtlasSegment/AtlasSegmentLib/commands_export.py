@@ -1,4 +1,4 @@
-"""The command `atlas export`: a case or a label map as label map, masks or DICOM segmentation."""
+"""The command `atlas export`: a case, a label map or a DICOM segmentation as label map, masks, DICOM SEG or RTSTRUCT."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import typer
 
 from AtlasSegmentLib import console
 from AtlasSegmentLib.case_folder import open_case
+from AtlasSegmentLib.dicom_record import recorded_slices
 from AtlasSegmentLib.dicom_seg import SegDetails
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.export_formats import (
-    DICOM_SEG,
+    DICOM_OBJECTS,
     ENDINGS,
     ORGANS,
     OWN_VALUES,
@@ -31,30 +32,31 @@ _FORMATS = tuple(kind for kind in ENDINGS if kind != SEG_NRRD)
 
 
 def export_command(
-    source: Annotated[Path, typer.Argument(readable=False, help="Case folder, or a label map (.nii.gz, .nrrd, .mha).")],
+    source: Annotated[
+        Path, typer.Argument(readable=False, help="Case folder, a label map (.nii.gz, .nrrd, .mha), a DICOM SEG or RTSTRUCT.")
+    ],
     out: Annotated[Path, typer.Option(readable=False, help="File to write; for --format organs a folder.")],
     kind: Annotated[str, typer.Option("--format", help=f"One of {', '.join(_FORMATS)}.")] = "nifti",
     values: Annotated[str, typer.Option(help=f"Values of a label map: {', '.join(TABLES)}, or another table.")] = OWN_VALUES,
     model: Annotated[str | None, typer.Option(help="Export this model's masks instead of the average and its revisions.")] = None,
     table: Annotated[str | None, typer.Option(help="What the values of the given label map mean: a table, or a JSON file.")] = None,
-    dicom: Annotated[Path | None, typer.Option(readable=False, help="Folder of the CT's DICOM slices, for dicom-seg.")] = None,
-    series: Annotated[str | None, typer.Option(help="SeriesInstanceUID (or its end) when that folder holds several.")] = None,
+    dicom: Annotated[
+        Path | None, typer.Option(readable=False, help="Folder of the CT's DICOM slices, for dicom-seg and rtstruct, in or out.")
+    ] = None,
+    series: Annotated[str | None, typer.Option(help="Which series of that folder: its number, its UID or the end of it.")] = None,
     accept_losses: Annotated[bool, typer.Option("--accept-losses", help="Write a label map that cannot hold everything.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace files that are there.")] = False,
     as_json: console.JsonOption = False,
 ) -> None:
-    """Write the organs of a case or label map as one label map, as one mask an organ, or as a DICOM segmentation.
+    """Write the organs of a case, label map or DICOM segmentation as one label map, one mask an organ, DICOM SEG or RTSTRUCT.
 
     Example: atlas export data/hospital/scan --format dicom-seg --dicom scan-dicom --out scan_seg.dcm
     """
     if kind not in _FORMATS:
         message = f"There is no export format {kind!r}."
         raise InputError(message, f"Use one of {', '.join(_FORMATS)}.")
-    organs, grid, details = _organs(source, model, table)
-    slices = dicom_slices_of(dicom, series) if kind == DICOM_SEG and dicom is not None else []
-    if kind == DICOM_SEG and dicom is None:
-        message = "A DICOM segmentation refers to the CT's DICOM slices."
-        raise InputError(message, "Add --dicom FOLDER with the slices that the CT was read from.")
+    slices = _slices(source, dicom, series) if kind in DICOM_OBJECTS else []
+    organs, grid, details = _organs(source, model, table, dicom, series)
     path = out if kind == ORGANS else with_ending(out, kind)
     request = ExportRequest(kind, path, values, replace, accept_losses, str(source), tuple(slices), details)
     with console.progress_bar("export") as progress:
@@ -62,7 +64,17 @@ def export_command(
     _report(outcome, as_json)
 
 
-def _organs(source: Path, model: str | None, table: str | None) -> tuple[list[Organ], Grid, SegDetails]:
+def _slices(source: Path, dicom: Path | None, series: str | None) -> list[Path]:
+    found = dicom_slices_of(dicom, series) if dicom is not None else recorded_slices(source)
+    if not found:
+        message = "A DICOM segmentation refers to the CT's DICOM slices."
+        raise InputError(message, "Add --dicom FOLDER with the slices that the CT was read from.")
+    return found
+
+
+def _organs(
+    source: Path, model: str | None, table: str | None, dicom: Path | None, series: str | None
+) -> tuple[list[Organ], Grid, SegDetails]:
     if source.is_dir():
         case = open_case(source)
         organs, grid = organs_of_case(case, model)
@@ -71,7 +83,7 @@ def _organs(source: Path, model: str | None, table: str | None) -> tuple[list[Or
     if model is not None:
         message = f"{source}: is a label map, and --model {model} names a model of a case."
         raise InputError(message, "Give the case folder, or leave --model out.")
-    organs, grid = organs_of_label_map(source, table)
+    organs, grid = organs_of_label_map(source, table, dicom, series)
     return organs, grid, SegDetails(source.name, "SEMIAUTOMATIC")
 
 

@@ -81,6 +81,8 @@ def _numbers(text: str | None, what: str) -> list[float] | None:
 
 def _as_labels(path: Path, volume: Volume) -> LabelVolume:
     """Read a label map whose table nobody told: every value is its own label."""
+    if isinstance(volume, LabelVolume):  # a DICOM segmentation
+        return volume
     values = [value for value in label_values(np.rint(volume.array)) if value > 0]
     return read_label_volume(path, LabelTable.from_labels(path.name, {value: f"label_{value}" for value in values}))
 

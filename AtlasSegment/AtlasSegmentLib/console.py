@@ -25,6 +25,10 @@ _FILE_WIDTH = 160
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 JobsOption = Annotated[int, typer.Option("--jobs", min=1, help="Cases worked on side by side on this machine.")]
 SchedulerOption = Annotated[str | None, typer.Option(help="Address of a Dask scheduler to use instead of --jobs.")]
+PartOption = Annotated[str | None, typer.Option(metavar="K/N", help="Only the K-th of N parts of the cases, for job arrays; K from 1.")]
+OverlapOption = Annotated[
+    bool, typer.Option("--overlap/--no-overlap", help="Read and write other cases while the network runs on one; takes more memory.")
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Do it again even when the same result is there.")]
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from AtlasSegmentLib.components import bounding_box
 from AtlasSegmentLib.dicom_codes import Code, category_of, region_of, side_of, type_of
-from AtlasSegmentLib.dicom_seg_source import SourceSeries, read_source_series, turned
-from AtlasSegmentLib.dicom_slices import INSTALL, quiet
+from AtlasSegmentLib.dicom_header import INSTALL, quiet
+from AtlasSegmentLib.dicom_seg_source import SourceSeries, on_slices, read_source_series, remarks_on
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.export import require_free
 from AtlasSegmentLib.export_organs import Organ
@@ -24,11 +24,11 @@ from AtlasSegmentLib.files import atomic_path
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.volume import Array, Grid
 
-_PRODUCT = "Atlas Annotator"
+PRODUCT = "Atlas Annotator"
 _SERIES_NUMBER = 300
 _LONGEST_TEXT = 64  # of the DICOM type "long string"
 _MOST_BYTES = 8 << 30
-_FAMILY = Code("123110", "DCM", "Artificial Intelligence")
+FAMILY = Code("123110", "DCM", "Artificial Intelligence")
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class SegDetails:
         series_number: Of the new series.
     """
 
-    series_description: str = f"{_PRODUCT} segmentation"
+    series_description: str = f"{PRODUCT} segmentation"
     kind: Literal["AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"] = "AUTOMATIC"
-    algorithm: str = _PRODUCT
+    algorithm: str = PRODUCT
     version: str = "1"
     creator: str = ""
     series_number: int = _SERIES_NUMBER
@@ -113,7 +113,7 @@ def write_dicom_seg(
         made.save_as(temporary)
     names = tuple(organ.name for organ in kept)
     empty = tuple(organ.name for organ in organs if organ not in kept)
-    return SegResult(path, names, int(made.NumberOfFrames), empty, overlap, source.remarks)
+    return SegResult(path, names, int(made.NumberOfFrames), empty, overlap, remarks_on(grid, source))
 
 
 def _highdicom(path: Path) -> Any:
@@ -135,7 +135,7 @@ def _pixels(organs: Sequence[Organ], grid: Grid, source: SourceSeries, progress:
     overlap = False
     for index, organ in enumerate(organs):
         progress(0.4 * index / len(organs), organ.name)
-        mask = turned(organ.mask(grid.shape), grid, source.grid)
+        mask = on_slices(organ.mask(grid.shape), grid, source.grid)
         box = bounding_box(mask)
         if box is None:
             continue
@@ -156,7 +156,7 @@ def _stack(organs: Sequence[Organ], grid: Grid, source: SourceSeries) -> Array:
         raise InputError(message, "Export fewer organs at a time, or one NIfTI file for each organ.")
     stack = np.zeros(shape, np.uint8)
     for number, organ in enumerate(organs):
-        stack[..., number] = turned(organ.mask(grid.shape), grid, source.grid).transpose(2, 1, 0)
+        stack[..., number] = on_slices(organ.mask(grid.shape), grid, source.grid).transpose(2, 1, 0)
     return stack
 
 
@@ -164,6 +164,8 @@ def _segmentation(path: Path, pixels: Array, organs: Sequence[Organ], source: So
     from pydicom.uid import generate_uid
 
     highdicom = _highdicom(path)
+    if source.frames:
+        pixels = pixels[np.argsort(source.frames)]  # in the order of the frames of the one source image
     try:
         with quiet():
             made = highdicom.seg.Segmentation(
@@ -175,14 +177,14 @@ def _segmentation(path: Path, pixels: Array, organs: Sequence[Organ], source: So
                 series_number=details.series_number,
                 sop_instance_uid=generate_uid(),
                 instance_number=1,
-                manufacturer=_PRODUCT,
-                manufacturer_model_name=_PRODUCT,
-                software_versions=_version(),
+                manufacturer=PRODUCT,
+                manufacturer_model_name=PRODUCT,
+                software_versions=software_version(),
                 device_serial_number="0",
                 content_label="SEGMENTATION",
-                content_description=_text(details.series_description),
+                content_description=long_string(details.series_description),
                 content_creator_name=details.creator or None,
-                series_description=_text(details.series_description),
+                series_description=long_string(details.series_description),
             )
             made.SpecificCharacterSet = "ISO_IR 192"  # any name of a segment can be written
             return made
@@ -198,10 +200,11 @@ def _description(number: int, organ: Organ, details: SegDetails) -> Any:
     structure, region, side = organ.structure, region_of(organ.structure), side_of(organ.structure)
     algorithm = None
     if details.kind != "MANUAL":
-        algorithm = highdicom.AlgorithmIdentificationSequence(_text(details.algorithm), _concept(_FAMILY), _text(details.version) or "1")
+        name, version = long_string(details.algorithm), long_string(details.version) or "1"
+        algorithm = highdicom.AlgorithmIdentificationSequence(name, _concept(FAMILY), version)
     described = highdicom.seg.SegmentDescription(
         segment_number=number,
-        segment_label=_text(organ.name),
+        segment_label=long_string(organ.name),
         segmented_property_category=_concept(category_of(structure)),
         segmented_property_type=_concept(type_of(structure)),
         algorithm_type=details.kind,
@@ -225,12 +228,12 @@ def _concept(code: Code) -> Any:
     return CodedConcept(code.value, code.scheme, code.meaning)
 
 
-def _text(text: str) -> str:
+def long_string(text: str) -> str:
     """Return text as a DICOM "long string": one line, no backslash, at most 64 characters."""
     return " ".join("".join(c if c.isprintable() and c != "\\" else " " for c in text).split())[:_LONGEST_TEXT].strip()
 
 
-def _version() -> str:
+def software_version() -> str:
     try:
         return metadata.version("slicer-atlas-annotator")
     except metadata.PackageNotFoundError:  # running inside Slicer or from a source checkout

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from AtlasSegmentLib.dicom_codes import structure_with_codes
-from AtlasSegmentLib.dicom_slices import damage, pydicom_or_error, quiet
+from AtlasSegmentLib.dicom_header import damage, pydicom_or_error, quiet
 from AtlasSegmentLib.errors import GeometryError, InputError
 from AtlasSegmentLib.export_organs import Organ
 from AtlasSegmentLib.geometry import Matrix
 from AtlasSegmentLib.labels import Snomed, Structure, catalog, structure_for
 from AtlasSegmentLib.volume import Array, Grid
 
-_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
+_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # the second holds label maps
 _RAS_FROM_LPS = np.array([-1.0, -1.0, 1.0])
 _TOLERANCE = 0.05  # of a voxel
 _AGAIN = "Copy or export the file again."
@@ -32,37 +32,41 @@ class _Frame:
     place: tuple[slice, slice, slice]
 
 
-def read_dicom_seg(path: Path, grid: Grid) -> list[Organ]:
+def read_dicom_seg(path: Path, grid: Grid, *, nearest: bool = False) -> list[Organ]:
     """Read the segments of a DICOM SEG as organs with masks on `grid`.
 
     The name is the label of the segment; the structure is what label or SNOMED codes say; `value` is the segment number.
     Frames stay packed as bits until a mask is asked for. Segments may overlap.
 
     Args:
-        path: A segmentation object, binary or fractional (half of its maximum and more counts as inside).
+        path: A segmentation object: binary, label map, or fractional (half of its maximum and more counts as inside).
         grid: The CT's grid, in any array order.
+        nearest: Frames may lie between the pixels of the planes of `grid`: slices of a tilted gantry on the right-angled grid.
 
     Raises:
         InputError: Missing, damaged, no segmentation object, or pydicom is missing.
         GeometryError: Frames do not lie on the voxels of `grid`.
     """
     path = Path(path)
-    dataset = _read(path)
+    dataset = read_object(path)
     pydicom = pydicom_or_error(path)
     try:
         with quiet():
-            frames = _frames(dataset, grid, path)
-            return [_organ(item, frames, grid) for item in dataset.SegmentSequence]
+            frames: dict[int, list[_Frame]] = {}
+            for frame in _frames(dataset, grid, path, nearest):
+                frames.setdefault(frame.segment, []).append(frame)
+            return [_organ(item, frames, grid) for item in dataset.SegmentSequence if int(item.SegmentNumber)]  # 0 is background
     except damage(pydicom) as error:
         message = f"{path}: the segmentation object is truncated or damaged ({error})."
         raise InputError(message, _AGAIN) from error
 
 
-def _read(path: Path) -> Any:
+def read_object(path: Path, *, pixels: bool = True) -> Any:
+    """Return the pydicom dataset of a segmentation object. Raises InputError."""
     pydicom = pydicom_or_error(path)
     try:
         with quiet():
-            dataset = pydicom.dcmread(path)
+            dataset = pydicom.dcmread(path, stop_before_pixels=not pixels)
     except pydicom.errors.InvalidDicomError as error:
         message = f"{path}: is not a DICOM file."
         raise InputError(message, "Give a DICOM segmentation object.") from error
@@ -72,37 +76,44 @@ def _read(path: Path) -> Any:
     except damage(pydicom) as error:
         message = f"{path}: the file is truncated or damaged ({error})."
         raise InputError(message, _AGAIN) from error
-    if str(dataset.get("SOPClassUID", "")) != _CLASS or not dataset.get("SegmentSequence"):
+    if str(dataset.get("SOPClassUID", "")) not in _CLASSES or not dataset.get("SegmentSequence"):
         message = f"{path}: is no DICOM segmentation object (modality {dataset.get('Modality', 'unknown')})."
         raise InputError(message, "Give a DICOM SEG file with binary or fractional segments.")
     return dataset
 
 
-def _frames(dataset: Any, grid: Grid, path: Path) -> list[_Frame]:
+def _frames(dataset: Any, grid: Grid, path: Path, nearest: bool) -> Iterator[_Frame]:
     from pydicom.pixels.utils import iter_pixels
 
-    groups = dataset.PerFrameFunctionalGroupsSequence
-    threshold = (int(dataset.get("MaximumFractionalValue", 255)) + 1) // 2 if dataset.SegmentationType == "FRACTIONAL" else 1
     to_index = np.linalg.inv(grid.affine)
-    frames = []
-    for group, pixels in zip(groups, iter_pixels(dataset), strict=True):
-        corner, columns, rows = (to_index @ vector for vector in _plane(dataset, group))
-        turned, place = _placed(np.greater_equal(pixels.T, threshold), corner[:3], columns[:3], rows[:3], grid, path)
-        frames.append(_Frame(_segment_number(dataset, group), np.packbits(turned), place))
-    return frames
+    for group, pixels in zip(dataset.PerFrameFunctionalGroupsSequence, iter_pixels(dataset), strict=True):
+        corner, columns, rows = (to_index @ vector for vector in plane_of(dataset, group))
+        for segment, inside in _segments(dataset, group, pixels.T):
+            turned, place = _placed(inside, _Place(corner[:3], columns[:3], rows[:3]), grid, path, nearest)
+            yield _Frame(segment, np.packbits(turned), place)
 
 
-def _plane(dataset: Any, group: Any) -> tuple[Matrix, Matrix, Matrix]:
-    """Return where the first pixel is, and the steps along columns and rows, in homogeneous RAS mm."""
-    position = _macro(dataset, group, "PlanePositionSequence").ImagePositionPatient
-    direction = np.array([float(v) for v in _macro(dataset, group, "PlaneOrientationSequence").ImageOrientationPatient]).reshape(2, 3)
-    row_step, column_step = (float(value) for value in _macro(dataset, group, "PixelMeasuresSequence").PixelSpacing)
+def _segments(dataset: Any, group: Any, pixels: Array) -> Iterator[tuple[int, Array]]:
+    """Yield (segment number, mask) of what a frame holds: one segment, or in a label map several."""
+    if dataset.SegmentationType == "LABELMAP":
+        for value in np.unique(pixels).tolist():
+            yield value, pixels == value
+        return
+    threshold = (int(dataset.get("MaximumFractionalValue", 255)) + 1) // 2 if dataset.SegmentationType == "FRACTIONAL" else 1
+    yield int(macro_of(dataset, group, "SegmentIdentificationSequence").ReferencedSegmentNumber), np.greater_equal(pixels, threshold)
+
+
+def plane_of(dataset: Any, group: Any) -> tuple[Matrix, Matrix, Matrix]:
+    """Return where the first pixel of a frame is, and the steps along columns and rows, in homogeneous RAS mm."""
+    position = macro_of(dataset, group, "PlanePositionSequence").ImagePositionPatient
+    direction = np.array([float(v) for v in macro_of(dataset, group, "PlaneOrientationSequence").ImageOrientationPatient]).reshape(2, 3)
+    row_step, column_step = (float(value) for value in macro_of(dataset, group, "PixelMeasuresSequence").PixelSpacing)
     origin = np.array([float(value) for value in position]) * _RAS_FROM_LPS
     along_columns, along_rows = direction * _RAS_FROM_LPS * np.array([[column_step], [row_step]])
     return np.append(origin, 1.0), np.append(along_columns, 0.0), np.append(along_rows, 0.0)
 
 
-def _macro(dataset: Any, group: Any, name: str) -> Any:
+def macro_of(dataset: Any, group: Any, name: str) -> Any:
     """Return an entry of a frame, or the one that all frames share."""
     found = group.get(name) or dataset.SharedFunctionalGroupsSequence[0].get(name)
     if not found:
@@ -111,27 +122,23 @@ def _macro(dataset: Any, group: Any, name: str) -> Any:
     return found[0]
 
 
-def _segment_number(dataset: Any, group: Any) -> int:
-    return int(_macro(dataset, group, "SegmentIdentificationSequence").ReferencedSegmentNumber)
+@dataclass(frozen=True)
+class _Place:
+    """Where a frame lies, in voxels of a grid: its first pixel, and the steps from one column or row to the next."""
+
+    corner: Matrix
+    columns: Matrix
+    rows: Matrix
 
 
-def _placed(
-    pixels: Array, corner: Matrix, columns: Matrix, rows: Matrix, grid: Grid, path: Path
-) -> tuple[Array, tuple[slice, slice, slice]]:
-    """Return a frame (columns, rows) as a slab in the array order of `grid`, and where it goes.
-
-    Args:
-        pixels: bool (columns, rows).
-        corner: Voxel index of its first pixel.
-        columns: Step in voxels from one column to the next.
-        rows: Step in voxels from one row to the next.
-        grid: The target.
-        path: For messages.
-    """
+def _placed(pixels: Array, where: _Place, grid: Grid, path: Path, nearest: bool) -> tuple[Array, tuple[slice, slice, slice]]:
+    """Return a frame, bool (columns, rows), as a slab in the array order of `grid`, and where it goes."""
+    corner, columns, rows = where.corner, where.columns, where.rows
     far = corner + columns * (pixels.shape[0] - 1) + rows * (pixels.shape[1] - 1)
     a, b, start = np.rint(columns).astype(int), np.rint(rows).astype(int), np.rint(corner).astype(int)
     end = start + a * (pixels.shape[0] - 1) + b * (pixels.shape[1] - 1)
-    off = max(float(np.abs(start - corner).max()), float(np.abs(end - far).max()))
+    allowed = np.where((a + b != 0) & nearest, start - corner, 0.0)  # within its plane
+    off = max(float(np.abs(start - corner - allowed).max()), float(np.abs(end - far - allowed).max()))
     straight = np.abs(a).sum() == 1 and np.abs(b).sum() == 1 and not (a * b).any()
     low, high = np.minimum(start, end), np.maximum(start, end) + 1
     if not straight or off > _TOLERANCE or (low < 0).any() or (high > grid.shape).any():
@@ -143,11 +150,14 @@ def _placed(
     return turned.reshape(high - low), (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
 
 
-def _organ(item: Any, frames: Sequence[_Frame], grid: Grid) -> Organ:
+def _organ(item: Any, frames: Mapping[int, Sequence[_Frame]], grid: Grid) -> Organ:
     number = int(item.SegmentNumber)
-    own = [frame for frame in frames if frame.segment == number]
     label = str(item.get("SegmentLabel") or f"segment_{number}")
-    return Organ(label, _structure(item, label), _reader(own, grid), number)
+    return Organ(label, _structure(item, label), _reader(frames.get(number, ()), grid), number)
+
+
+def _structure(item: Any, label: str) -> Structure:
+    return structure_of(label, item.SegmentedPropertyTypeCodeSequence[0], (item.get("AnatomicRegionSequence") or [None])[0])
 
 
 def _reader(frames: Sequence[_Frame], grid: Grid) -> Callable[[], Array]:
@@ -161,13 +171,17 @@ def _reader(frames: Sequence[_Frame], grid: Grid) -> Callable[[], Array]:
     return read
 
 
-def _structure(item: Any, label: str) -> Structure:
-    """Return what a segment is: by its label, else by its SNOMED codes, else what its codes say under its own name."""
+def structure_of(label: str, kind: Any, region: Any) -> Structure:
+    """Return what a segment is: by its label, else by its SNOMED codes, else what its codes say under its own name.
+
+    Args:
+        label: Its name.
+        kind: Its type, a code with the modifiers it may have (a pydicom dataset).
+        region: The code of the organ that it lies in, or None.
+    """
     named = structure_for(label)
     if named.name in catalog():
         return named
-    kind = item.SegmentedPropertyTypeCodeSequence[0]
-    region = (item.get("AnatomicRegionSequence") or [None])[0]
     sides = kind.get("SegmentedPropertyTypeModifierCodeSequence") or (region.get("AnatomicRegionModifierSequence") if region else None)
     side = _value(sides[0]) if sides else None
     known = structure_with_codes(_value(kind), side, _value(region) if region else None)

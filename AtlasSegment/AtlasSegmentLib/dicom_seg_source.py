@@ -10,13 +10,17 @@ from typing import Any
 import numpy as np
 
 from AtlasSegmentLib import geometry
-from AtlasSegmentLib.dicom_slices import damage, pydicom_or_error, quiet
+from AtlasSegmentLib.dicom_frames import frames_of
+from AtlasSegmentLib.dicom_header import damage, pydicom_or_error, quiet, read_dataset
+from AtlasSegmentLib.dicom_stack import stacks_of
+from AtlasSegmentLib.dicom_tilt import is_sheared, mask_onto_slices, straight_grid
 from AtlasSegmentLib.errors import GeometryError, InputError
 from AtlasSegmentLib.volume import Array, Grid
 
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _TOLERANCE = 0.05
 """Share of a voxel that two descriptions of one grid may differ: DICOM directions have six digits."""
+_PLACE = ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
 _AGAIN = "Copy or export the series again."
 _OWN_FILES = "Choose the DICOM files that the CT was read from."
 # Attributes of patient and study that every segmentation object repeats; empty is allowed, absent is not.
@@ -34,17 +38,23 @@ _COPIED = (
 
 @dataclass(frozen=True)
 class SourceSeries:
-    """One series of single-frame slices.
+    """One series of slices: single-frame files, or one enhanced multi-frame file.
 
     Attributes:
         datasets: Their headers (pydicom datasets without pixels), in ascending order along the normal of the slices.
         grid: Columns, rows, slices; index to RAS mm. Sheared when the gantry was tilted.
         remarks: What had to be repaired, in full sentences.
+        frames: For one enhanced multi-frame image, which is then the only dataset: the frame of each slice, counted from 0.
     """
 
     datasets: list[Any]
     grid: Grid
     remarks: tuple[str, ...] = ()
+    frames: tuple[int, ...] = ()
+
+    def header(self, z: int) -> Any:
+        """Return the header of the file that a slice is in."""
+        return self.datasets[0] if self.frames else self.datasets[z]
 
 
 def read_source_series(files: Sequence[Path]) -> SourceSeries:
@@ -64,6 +74,8 @@ def read_source_series(files: Sequence[Path]) -> SourceSeries:
         message = f"{Path(odd.filename).name} and {Path(first.filename).name} are not slices of one series."
         raise InputError(message, f"{_OWN_FILES} No others.")
     remarks = _repair(datasets)
+    if _is_multi_frame(first):
+        return _multi_frame(first, remarks, len(datasets))
     normal = _axes(first)[:, 2]
     datasets.sort(key=lambda d: float(np.array(d.ImagePositionPatient, float) @ normal))
     return SourceSeries(datasets, _grid_of(datasets), remarks)
@@ -72,10 +84,10 @@ def read_source_series(files: Sequence[Path]) -> SourceSeries:
 def _read_header(path: Path, pydicom: Any) -> Any:
     try:
         with quiet():
-            header = pydicom.dcmread(path, stop_before_pixels=True)
+            header = read_dataset(path, pydicom, stop_before_pixels=True)
             header.decode()
             header.SpecificCharacterSet = "ISO_IR 192"  # what is copied from it is written in one character set
-            for name in ("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"):
+            for name in ("Rows", "Columns", *(() if _is_multi_frame(header) else _PLACE)):
                 if not header.get(name):
                     message = f"{path}: has no {name}, so it is no slice of a CT."
                     raise InputError(message, _OWN_FILES)
@@ -88,13 +100,28 @@ def _read_header(path: Path, pydicom: Any) -> Any:
     except damage(pydicom) as error:
         message = f"{path}: the DICOM header is truncated or damaged ({error})."
         raise InputError(message, _AGAIN) from error
-    if int(header.get("NumberOfFrames") or 1) > 1:
-        message = f"{path}: is an enhanced multi-frame image, which cannot be referred to here."
-        raise InputError(message, "Export NIfTI or NRRD instead.")
     return header
 
 
+def _is_multi_frame(header: Any) -> bool:
+    return "PerFrameFunctionalGroupsSequence" in header
+
+
+def _multi_frame(header: Any, remarks: tuple[str, ...], files: int) -> SourceSeries:
+    path = Path(str(header.filename))
+    with quiet():
+        stacks = stacks_of(frames_of(header, path))
+    if files > 1 or len(stacks) > 1 or stacks[0].problem:
+        problem = "several files" if files > 1 else "several stacks" if len(stacks) > 1 else stacks[0].problem
+        message = f"{path}: an enhanced multi-frame image of one regular stack can be referred to, and this is not one: {problem}."
+        raise InputError(message, "Export NIfTI or NRRD instead.")
+    frames = tuple(item.frame or 0 for item in stacks[0].slices)
+    return SourceSeries([header], Grid(stacks[0].shape, stacks[0].affine, str(path.parent)), remarks, frames)
+
+
 def _series_key(header: Any) -> tuple[Any, ...]:
+    if _is_multi_frame(header):
+        return (str(header.get("SeriesInstanceUID") or ""), int(header.Rows), int(header.Columns))
     rounded = [round(float(v), 4) for v in (*header.ImageOrientationPatient, *header.PixelSpacing)]
     return (str(header.get("SeriesInstanceUID") or ""), int(header.Rows), int(header.Columns), *rounded)
 
@@ -147,6 +174,25 @@ def _grid_of(datasets: list[Any]) -> Grid:
     shape = (int(first.Columns), int(first.Rows), len(datasets))
     folder = str(Path(str(first.filename)).parent)
     return Grid(shape, geometry.check_affine(_RAS_FROM_LPS @ lps, folder), folder)
+
+
+def on_slices(mask: Array, grid: Grid, slices: Grid) -> Array:
+    """Return a mask on the voxels of DICOM slices; one on the right-angled grid of tilted slices by the nearest pixel.
+
+    Raises:
+        GeometryError: It lies on neither.
+    """
+    if is_sheared(slices) and not is_sheared(grid):
+        return mask_onto_slices(turned(mask, grid, straight_grid(slices)), slices)
+    return turned(mask, grid, slices)
+
+
+def remarks_on(grid: Grid, source: SourceSeries) -> tuple[str, ...]:
+    """Return what a user should know of masks on `grid` that go to the slices, in full sentences."""
+    if is_sheared(source.grid) and not is_sheared(grid):
+        tilt = "The slices are tilted: each mask was brought onto them by the nearest pixel, half a pixel off at most."
+        return (*source.remarks, tilt)
+    return source.remarks
 
 
 def turned(array: Array, source: Grid, target: Grid) -> Array:

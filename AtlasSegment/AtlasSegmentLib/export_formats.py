@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from AtlasSegmentLib.dicom_rtstruct import write_rtstruct
 from AtlasSegmentLib.dicom_seg import SegDetails, write_dicom_seg
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.export import label_map_paths, merge_organs, organ_paths, write_label_map, write_organ_files
@@ -15,11 +16,15 @@ from AtlasSegmentLib.labels import load_table
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.volume import Grid
 
-NIFTI, NRRD, ORGANS, SEG_NRRD, DICOM_SEG = "nifti", "nrrd", "organs", "seg-nrrd", "dicom-seg"
-ENDINGS: Mapping[str, str] = MappingProxyType({NIFTI: ".nii.gz", NRRD: ".nrrd", ORGANS: "", SEG_NRRD: ".seg.nrrd", DICOM_SEG: ".dcm"})
+NIFTI, NRRD, ORGANS, SEG_NRRD, DICOM_SEG, RTSTRUCT = "nifti", "nrrd", "organs", "seg-nrrd", "dicom-seg", "rtstruct"
+ENDINGS: Mapping[str, str] = MappingProxyType(
+    {NIFTI: ".nii.gz", NRRD: ".nrrd", ORGANS: "", SEG_NRRD: ".seg.nrrd", DICOM_SEG: ".dcm", RTSTRUCT: ".dcm"}
+)
 """The ending of each format's file; "" is a folder."""
 LABEL_MAPS = (NIFTI, NRRD)
 """Formats that hold one organ a voxel, with the values of a table."""
+DICOM_OBJECTS = (DICOM_SEG, RTSTRUCT)
+"""Formats that refer to the CT's DICOM slices."""
 OWN_VALUES = "model"
 TABLES = (OWN_VALUES, "abdomenatlas", "abdomenatlas_1_1", "totalsegmentator_v2")
 """Whose values a label map can have: the organs' own, or those of a published table."""
@@ -36,8 +41,8 @@ class ExportRequest:
         overwrite: Replace files that are there.
         accept_losses: Write a label map also where it cannot hold everything; otherwise that is reported and nothing is written.
         source: What the organs come from, for the table beside a label map.
-        source_files: The CT's DICOM slices; only DICOM SEG needs them.
-        details: What a DICOM SEG says about itself.
+        source_files: The CT's DICOM slices; only DICOM objects need them.
+        details: What a DICOM object says about itself.
     """
 
     format: str
@@ -109,10 +114,10 @@ def export_organs(
     if request.format == ORGANS:
         files = write_organ_files(request.path, organs, grid, overwrite=request.overwrite, progress=progress)
         return ExportOutcome(tuple(files), (), len(files))
-    if request.format == DICOM_SEG:
-        return _dicom_seg(organs, grid, request, progress)
+    if request.format in DICOM_OBJECTS:
+        return _dicom_object(organs, grid, request, progress)
     message = f"There is no export format {request.format!r} here."
-    raise InputError(message, f"Use one of {', '.join((*LABEL_MAPS, ORGANS, DICOM_SEG))}.")
+    raise InputError(message, f"Use one of {', '.join((*LABEL_MAPS, ORGANS, *DICOM_OBJECTS))}.")
 
 
 def _label_map(organs: Sequence[Organ], grid: Grid, request: ExportRequest, progress: ProgressCallback) -> ExportOutcome:
@@ -126,9 +131,8 @@ def _label_map(organs: Sequence[Organ], grid: Grid, request: ExportRequest, prog
     return ExportOutcome(tuple(files), remarks, count)
 
 
-def _dicom_seg(organs: Sequence[Organ], grid: Grid, request: ExportRequest, progress: ProgressCallback) -> ExportOutcome:
-    made = write_dicom_seg(
-        request.path, organs, grid, request.source_files, request.details, overwrite=request.overwrite, progress=progress
-    )
+def _dicom_object(organs: Sequence[Organ], grid: Grid, request: ExportRequest, progress: ProgressCallback) -> ExportOutcome:
+    write = write_dicom_seg if request.format == DICOM_SEG else write_rtstruct
+    made = write(request.path, organs, grid, request.source_files, request.details, overwrite=request.overwrite, progress=progress)
     empty = (f"Without voxels, so not in the file: {', '.join(made.empty)}.",) if made.empty else ()
     return ExportOutcome((made.path,), (*made.remarks, *empty), len(made.segments))

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from AtlasSegmentLib.case_folder import CaseFolder
+from AtlasSegmentLib.dicom_choice import choose, require_readable, scanned_path
+from AtlasSegmentLib.dicom_labels import grid_of_series, read_label_object
 from AtlasSegmentLib.dicom_slices import scan_folder
 from AtlasSegmentLib.errors import DatasetError, InputError, LabelError
 from AtlasSegmentLib.export_organs import Organ, organs_of_labels
@@ -14,7 +16,7 @@ from AtlasSegmentLib.files import read_json
 from AtlasSegmentLib.labels import LabelTable, load_table, structure_for, table_names
 from AtlasSegmentLib.nifti import read_grid, read_nifti
 from AtlasSegmentLib.volume import Array, Grid, require_same_grid
-from AtlasSegmentLib.volume_io import read_label_volume
+from AtlasSegmentLib.volume_io import is_label_object, read_label_volume
 
 
 def organs_of_case(case: CaseFolder, model: str | None = None) -> tuple[list[Organ], Grid]:
@@ -57,17 +59,23 @@ def _mask_reader(path: Path, grid: Grid) -> Callable[[], Array]:
     return read
 
 
-def organs_of_label_map(path: Path, table: str | None = None) -> tuple[list[Organ], Grid]:
-    """Return the organs of a label map, and its grid.
+def organs_of_label_map(
+    path: Path, table: str | None = None, dicom: Path | None = None, series: str | None = None
+) -> tuple[list[Organ], Grid]:
+    """Return the organs of a label map, a DICOM SEG or an RTSTRUCT, and their grid; the DICOM objects name their organs themselves.
 
     Args:
         path: Any format that can be read.
         table: Name of a table, or a JSON file in its format; by default the table that an export left beside the label map.
+        dicom: Folder of the CT's slices: a DICOM object is read onto its grid. Without it a SEG keeps its own grid.
+        series: Which series of that folder.
 
     Raises:
         InputError: The file cannot be read, or no table is known for it.
         LabelError: A value that the table does not have.
     """
+    if is_label_object(path):
+        return read_label_object(path, None if dicom is None else grid_of_series(dicom, series))
     labels = read_label_volume(path, _table_of(path, table))
     organs = organs_of_labels(labels)
     if not organs:
@@ -89,23 +97,19 @@ def _table_of(path: Path, table: str | None) -> LabelTable:
 
 
 def dicom_slices_of(folder: Path, series: str | None = None) -> list[Path]:
-    """Return the files of one series of slices that lie directly in a folder.
+    """Return the files of one series of slices in a folder and below: the named one, else the one that is chosen by rule.
 
     Args:
-        folder: The folder.
-        series: The SeriesInstanceUID, or its end, when there are several.
+        folder: The folder, or its DICOMDIR.
+        series: Number of the series, its UID or the end of it.
 
     Raises:
-        InputError: No slices, or not exactly one series.
+        InputError: No slices, no such series, several alike, or slices that are missing or doubled.
     """
-    slices = scan_folder(Path(folder)).slices
-    uids = sorted({item.series_uid for item in slices})
-    matching = [uid for uid in uids if series is None or uid.endswith(series)]
-    if len(matching) != 1:
-        listed = ", ".join(f"…{uid[-12:]}" for uid in uids) or "none"
-        message = f"{folder}: {len(matching)} series of slices match, and one is needed (there are: {listed})."
-        raise InputError(message, "Give the folder of the CT's slices, and --series with the end of the UID where it holds several.")
-    return [item.path for item in slices if item.series_uid == matching[0]]
+    scan = scan_folder(scanned_path(Path(folder)))
+    choice = choose(scan, series)
+    require_readable(scan, choice)
+    return list(dict.fromkeys(item.path for item in choice.stack.slices))
 
 
 def model_of_case(case: CaseFolder, model: str | None) -> tuple[str, bool]:

@@ -10,19 +10,27 @@ import numpy as np
 from AtlasSegmentLib import nifti
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.dataset_annotations import original_value_map
+from AtlasSegmentLib.dicom_labels import label_map_of
+from AtlasSegmentLib.dicom_record import write_origin
+from AtlasSegmentLib.dicom_series import DicomVolume
 from AtlasSegmentLib.errors import DatasetError, LabelError
 from AtlasSegmentLib.files import copy_file, sha256_of
 from AtlasSegmentLib.geometry import AFFINE_TOLERANCE_MM
+from AtlasSegmentLib.labels import LabelTable, load_table
 from AtlasSegmentLib.volume import Volume, require_same_grid
-from AtlasSegmentLib.volume_io import check_ct, label_values, read_volume, suffix_of
+from AtlasSegmentLib.volume_io import check_ct, is_label_object, label_values, read_volume, suffix_of
 
 _log = logging.getLogger(__name__)
 _AIR_HU = -200.0
 
 
-def read_ct(source: Path, series: str | None = None) -> Volume:
-    """Read a CT in any format and check that it can be segmented. Raises InputError."""
-    volume = read_volume(source, series=series)
+def read_ct(source: Path, series: str | None = None, modality: str = "CT") -> Volume:
+    """Read a CT in any format and check that it can be segmented; another modality is refused where the format says which it is.
+
+    Raises:
+        InputError: Unreadable, empty, or DICOM of another modality than `modality`.
+    """
+    volume = read_volume(source, series=series, modality=modality)
     check_ct(volume)
     lowest = float(volume.array.min())
     if lowest > _AIR_HU:
@@ -44,7 +52,7 @@ def read_original(source: Path, ct: Volume, dataset: str | None = None) -> Volum
         LabelError: A value that the dataset does not define.
         InputError: An unreadable file.
     """
-    volume = read_volume(source)
+    volume = _read_labels(source, ct, dataset)
     require_same_grid(volume, ct)
     if volume.array.dtype.kind == "f" and not np.array_equal(volume.array, np.rint(volume.array)):
         message = f"{source}: a label map holds whole numbers, and this one does not."
@@ -55,6 +63,20 @@ def read_original(source: Path, ct: Volume, dataset: str | None = None) -> Volum
         raise DatasetError(message, "Give the label map itself, not the CT.")
     _require_defined(values, source, dataset)
     return volume
+
+
+def _read_labels(source: Path, ct: Volume, dataset: str | None) -> Volume:
+    """Read a label map, or a DICOM SEG or RTSTRUCT onto the voxels of the CT: its organs get the dataset's own values."""
+    if not is_label_object(source):
+        return read_volume(source)
+    try:
+        classes = original_value_map(dataset)
+    except LabelError:  # nobody wrote down the dataset's values
+        return label_map_of(source, None, ct.grid)
+    names = load_table("abdomenatlas")
+    table = {value: names.name_of(number) for value, number in reversed(classes.items()) if number}
+    single = {name: value for value, name in table.items()}  # of values that share a class the first
+    return label_map_of(source, LabelTable("original", f"Dataset {dataset}", {v: n for n, v in single.items()}), ct.grid)
 
 
 def _require_defined(values: list[int], source: Path, dataset: str | None) -> None:
@@ -77,6 +99,8 @@ def store(case: CaseFolder, ct: tuple[Path, Volume], original: tuple[Path, Volum
         StorageError: The disk is full.
     """
     _store(case.ct, *ct)
+    if isinstance(ct[1], DicomVolume) and ct[1].origin is not None:
+        write_origin(case.folder, ct[1].origin)
     if original is not None:
         _store(case.original_label, *original)
 

@@ -3,51 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from AtlasSegmentLib.devices import Device
-from AtlasSegmentLib.errors import ModelError
-from AtlasSegmentLib.files import sha256_of
-from AtlasSegmentLib.model_manifest import FILE, ModelManifest, read_manifest
+from AtlasSegmentLib.inference_settings import InferenceSettings
+from AtlasSegmentLib.prediction import ModelSpec, Prediction, Region
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
+from AtlasSegmentLib.volume import Volume
 
-Float32 = npt.NDArray[np.float32]
+if TYPE_CHECKING:
+    from AtlasSegmentLib.markups import Roi
 
 
 class Model(Protocol):
-    """A network with its manifest.
-
-    Attributes:
-        spec: What it wants and gives.
-        engine: The engine and device really in use, such as "onnxruntime 1.22 CPUExecutionProvider".
-        device: Where it really runs.
-    """
+    """A network, or several folds of one, with what is known about it."""
 
     @property
-    def spec(self) -> ModelManifest:
+    def spec(self) -> ModelSpec:
         """What it wants and gives."""
 
     @property
     def engine(self) -> str:
-        """The engine and device really in use."""
+        """The engine and device really in use, such as "onnxruntime 1.22 CPUExecutionProvider"."""
 
     @property
     def device(self) -> Literal["gpu", "cpu"]:
         """Where it really runs."""
 
-    def predict(self, patch: Float32) -> Float32:
-        """Run the network once.
+    def require_region(self, ct: Volume, roi: Roi | Region | None) -> None:
+        """Check, before anything is computed, that the region is one that it can look at. Raises InputError."""
+
+    def segment(
+        self, ct: Volume, roi: Roi | Region | None, settings: InferenceSettings, progress: ProgressCallback = ignore_progress
+    ) -> Prediction:
+        """Run it over a CT.
 
         Args:
-            patch: Network input (X, Y, Z) in the orientation and intensity of `spec`.
-
-        Returns:
-            Logits (C, X, Y, Z).
+            ct: HU, any orientation and spacing.
+            roi: The region to look at, "whole" for the whole image, or None for what model and settings prefer.
+            settings: What it may cost.
+            progress: Told the finished share and the stage.
 
         Raises:
-            ModelError: The network fails, or gives another shape or values that are not finite.
+            InputError: The model needs a region and none was given, or it lies outside the CT.
+            ModelError: The network fails, or gives values that are not finite.
         """
 
 
@@ -55,26 +54,30 @@ def load_model(folder: Path, threads: int = 0, device: Device = "auto") -> Model
     """Load the model in a folder and verify its checksum.
 
     Args:
-        folder: A folder with model.json and the network.
+        folder: A model folder of any kind that `model_kinds.kind_of` knows.
         threads: CPU threads for one prediction; 0 lets the engine choose.
         device: Where it shall run; "auto" takes the GPU when it works.
 
     Raises:
-        ModelError: The folder is no model, the file is missing or its SHA-256 differs, the engine is not installed, or the GPU is
-            insisted on and cannot be used.
+        ModelError: The folder is no model, a file is missing or damaged, the engine is not installed, or the GPU is insisted on
+            and cannot be used.
     """
-    folder = Path(folder)
-    spec = read_manifest(folder)
-    path = folder / spec.file
-    if not path.is_file():
-        message = f"{path}: the network that {FILE} names is missing."
-        raise ModelError(message, "Copy the whole model folder again.")
-    found = sha256_of(path)
-    if found != spec.sha256.lower():
-        message = (
-            f"{path}: SHA-256 is {found[:12]}..., but {FILE} says {spec.sha256[:12].lower()}...: the file is damaged or another version."
-        )
-        raise ModelError(message, "Copy the model again from its source; do not edit the checksum.")
-    from AtlasSegmentLib.onnx_engine import OnnxModel
+    from AtlasSegmentLib.model_kinds import kind_of
 
-    return OnnxModel(spec, path, threads, device)
+    folder = Path(folder)
+    kind = kind_of(folder)
+    if kind in {"nnunet", "autoorgan"}:
+        from AtlasSegmentLib.nnunet_load import load_nnunet
+
+        return load_nnunet(folder, threads, device)
+    if kind == "monai":
+        from AtlasSegmentLib.monai_bundle import load_bundle
+
+        return load_bundle(folder, threads, device)
+    if kind == "unknown" and folder.is_dir() and any(folder.iterdir()):
+        from AtlasSegmentLib.model_kinds_unknown import unrecognized
+
+        raise unrecognized(folder)
+    from AtlasSegmentLib.window_model import load_atlas_model
+
+    return load_atlas_model(folder, threads, device)

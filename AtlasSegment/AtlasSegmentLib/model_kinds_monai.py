@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from AtlasSegmentLib.errors import ModelError
+from AtlasSegmentLib.errors import AtlasError, ModelError
 from AtlasSegmentLib.model_facts import (
     COPY_AGAIN,
     NO_TORCH,
@@ -17,10 +17,46 @@ from AtlasSegmentLib.model_facts import (
     size_of,
     with_weights,
 )
+from AtlasSegmentLib.names import safe_name
 
 METADATA = Path("configs") / "metadata.json"
 _INFERENCE = ("inference.json", "inference.yaml", "inference.yml")
 _WEIGHTS = ("model.ts", "model.pt")
+_CHANNELS = ("channel_def", "label_def")
+_NO_STRUCTURES = "names no structures (network_data_format, outputs, pred, channel_def), so this is no bundle that segments."
+
+
+def config_path(folder: Path) -> Path | None:
+    """Return the inference config of a bundle, or None when it has none."""
+    return next((path for name in _INFERENCE if (path := folder / "configs" / name).is_file()), None)
+
+
+def bundle_name(metadata: dict[str, Any], folder: Path) -> str:
+    """Return the name of a bundle: its metadata's, where that can be a folder's name, else its folder's."""
+    named = metadata.get("name")
+    try:
+        return safe_name(named, "name") if isinstance(named, str) else folder.resolve().name
+    except AtlasError:
+        return folder.resolve().name
+
+
+def label_names(folder: Path, metadata: dict[str, Any], *, softmax: bool) -> tuple[dict[int, str], bool]:
+    """Return (label value to name, whether channel 0 is background) of a bundle's output.
+
+    Args:
+        folder: The bundle.
+        metadata: Its metadata.json.
+        softmax: Whether its channels exclude each other; then channel 0 is background whatever it is called.
+
+    Raises:
+        ModelError: It names no structures.
+    """
+    channels = _channels(metadata)
+    if channels is None:
+        message = f"{folder / METADATA}: {_NO_STRUCTURES}"
+        raise ModelError(message, "Choose a bundle for segmentation.")
+    background = softmax or channels.get(0, "").casefold() == "background"
+    return {number if background else number + 1: name for number, name in channels.items() if not (background and number == 0)}, background
 
 
 def is_monai(folder: Path) -> bool:
@@ -47,7 +83,7 @@ def describe_monai(folder: Path) -> ModelFacts:
     facts = ModelFacts(
         path=folder,
         kind="monai",
-        name=str(metadata.get("name") or folder.name),
+        name=bundle_name(metadata, folder),
         title=str(metadata.get("description") or metadata.get("task") or ""),
         organs=organs,
         license=str(metadata.get("license") or "") or license_in(folder),
@@ -59,13 +95,21 @@ def describe_monai(folder: Path) -> ModelFacts:
 
 
 def _organs(metadata: dict[str, Any]) -> tuple[str, ...]:
-    data: Any = metadata
-    for key in ("network_data_format", "outputs", "pred", "channel_def"):
-        data = data.get(key) if isinstance(data, dict) else None
-    named = isinstance(data, dict) and bool(data) and all(str(key).isdecimal() for key in data)
-    organs = (str(name) for _, name in sorted(data.items(), key=lambda item: int(item[0]))) if named else ()
-    found = tuple(name for name in organs if name.casefold() != "background")
+    channels = _channels(metadata) or {}
+    found = tuple(name for _, name in sorted(channels.items()) if name.casefold() != "background")
     if not found:
-        message = "metadata.json names no structures (network_data_format, outputs, pred, channel_def), so this is no bundle that segments."
+        message = f"metadata.json {_NO_STRUCTURES}"
         raise ModelError(message, "Choose a bundle for segmentation.")
     return found
+
+
+def _channels(metadata: dict[str, Any]) -> dict[int, str] | None:
+    """Return channel number to name, or None when the metadata does not say it."""
+    data: Any = metadata
+    for key in ("network_data_format", "outputs", "pred"):
+        data = data.get(key) if isinstance(data, dict) else None
+    named = next((data[key] for key in _CHANNELS if isinstance(data.get(key), dict)), None) if isinstance(data, dict) else None
+    if not named or not all(str(key).isdecimal() and isinstance(name, str) for key, name in named.items()):
+        return None
+    channels = {int(key): name for key, name in named.items()}
+    return channels if any(name.casefold() != "background" for name in channels.values()) else None

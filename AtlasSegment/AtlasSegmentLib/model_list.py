@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,10 @@ from AtlasSegmentLib.errors import AtlasError, InputError
 from AtlasSegmentLib.files import read_json, write_json
 from AtlasSegmentLib.model_facts import ModelFacts
 from AtlasSegmentLib.model_kinds import describe_model, find_models, kind_of, models_below
+from AtlasSegmentLib.model_store_folders import MODELS, data_folder, variable_folders
 
 FORMAT = "atlas-model-list/1"
 FILE = "models.json"
-VARIABLE = "ATLAS_MODELS"
-"""Environment variable with folders of models, separated as in PATH."""
 _log = logging.getLogger(__name__)
 
 
@@ -100,8 +98,12 @@ def _paths_in(file: Path) -> list[Path]:
 
 
 def folders_named(environment: Mapping[str, str]) -> list[Path]:
-    """Return the folders that ATLAS_MODELS names."""
-    return [Path(entry) for entry in environment.get(VARIABLE, "").split(os.pathsep) if entry]
+    """Return the folders that ATLAS_MODELS names, that `atlas model add` downloads to, and that were added with it, each once."""
+    folders = variable_folders(environment)
+    data = data_folder(environment)
+    if data is not None:
+        folders += [data / MODELS, *ModelList(data).paths()]
+    return list(dict.fromkeys(folders))
 
 
 def _models_at(folder: Path) -> list[Path]:

@@ -22,6 +22,7 @@ _LEAST_VOXELS = 2
 _MOSTLY = 0.8  # of an ROI
 _BODY_STRIDE_MM = 4.0
 _TIE = 1e-3  # of a voxel
+_SAME_SPACING_MM = 1e-3
 _ON_BORDER = 1e-4  # of a voxel: float32 headers put box faces that far off
 
 
@@ -105,6 +106,40 @@ def spaced_grid(ct: Grid, orientation: str, box: Matrix, spacing: Sequence[float
     # Halves go down with room for rounding, so that a turned copy of a case never gets one voxel more.
     count = np.ceil(extent / np.asarray(spacing) - 0.5 - _TIE)
     return _grid_between(turned, low, high, np.maximum(1, count).astype(np.int64))
+
+
+def centered_grid(ct: Grid, orientation: str, spacing: Sequence[float] | None) -> Grid:
+    """Return the grid on which MONAI's Orientation and Spacing put a whole image.
+
+    The first voxel keeps its center, and the last one is as near to the image's last center as whole steps allow. An axis whose
+    spacing is right to a thousandth of a mm keeps it; a sheared image is laid on right angles.
+
+    Args:
+        ct: The image.
+        orientation: Axis codes; "" keeps the image's.
+        spacing: mm; None keeps the image's.
+    """
+    order, sign = geometry.reorientation(ct.orientation, orientation or ct.orientation)
+    shape = np.array([ct.shape[axis] for axis in order])
+    affine = geometry.reorient_affine(ct.affine, ct.shape, order, sign)
+    own = geometry.spacing_of(affine)
+    wanted = own if spacing is None else np.asarray(spacing, np.float64)
+    wanted = np.where(np.abs(wanted - own) <= _SAME_SPACING_MM, own, wanted)
+    rotation, upper = np.linalg.qr(affine[:3, :3])
+    result = affine.copy()
+    result[:3, :3] = rotation * (np.sign(np.diag(upper)) * wanted)
+    corners = geometry.apply_affine(np.asarray(np.linalg.inv(result) @ affine, np.float64), geometry.corners(shape.tolist()))
+    x, y, z = (int(n) for n in np.round(np.ptp(corners, axis=0) + 1.0))
+    return Grid((x, y, z), result, ct.source)
+
+
+def voxels_in(grid: Grid, box: Matrix) -> tuple[slice, slice, slice]:
+    """Return the voxels of a grid that a box (corners in RAS mm) touches, at least one along each axis."""
+    low, high = _index_faces(grid, box)
+    last = np.array(grid.shape) - 1
+    first = np.clip(np.floor(low + 0.5 + _ON_BORDER), 0, last).astype(int)
+    stop = np.clip(np.ceil(high + 0.5 - _ON_BORDER), first + 1, last + 1).astype(int)
+    return (slice(int(first[0]), int(stop[0])), slice(int(first[1]), int(stop[1])), slice(int(first[2]), int(stop[2])))
 
 
 def _turned(ct: Grid, orientation: str, box: Matrix) -> tuple[Grid, Matrix, Matrix]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +13,14 @@ from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
 from AtlasSegmentLib.classes import class_of, is_target, organ_name, paint
 from AtlasSegmentLib.components import grow_box
 from AtlasSegmentLib.encoding import entropy_bytes, soft_bytes
-from AtlasSegmentLib.inference import Prediction, Region, hard_labels, on_ct, predict
+from AtlasSegmentLib.inference_settings import InferenceSettings
 from AtlasSegmentLib.model import Model
 from AtlasSegmentLib.outdated import remove_outdated
 from AtlasSegmentLib.postprocess_sparse import postprocess_sparse
+from AtlasSegmentLib.prediction import Prediction, Region
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.run_record import Step
-from AtlasSegmentLib.sparse import SparseVolume, from_dense, is_empty, write_sparse
+from AtlasSegmentLib.sparse import SparseVolume, is_empty, write_sparse
 from AtlasSegmentLib.volume import Grid
 from AtlasSegmentLib.volume_io import check_ct
 
@@ -38,12 +39,14 @@ class SegmentOptions:
         all_entropies: Write entropy maps (and so offer attention) for every organ, not only AbdomenAtlas' nine targets.
         postprocess: Clean the masks by AbdomenAtlas' rules.
         force: Do it again even when it is done.
+        settings: What the prediction may cost.
     """
 
     roi: Roi | Region | None = None
     all_entropies: bool = False
     postprocess: bool = True
     force: bool = False
+    settings: InferenceSettings = field(default_factory=InferenceSettings)
 
     def kinds(self, organ: str) -> tuple[str, ...]:
         """Return the kinds of map that are written for an organ."""
@@ -54,7 +57,7 @@ class SegmentOptions:
         roi: Any = self.roi
         if roi is not None and roi != "whole":
             roi = {"center": roi.center.tolist(), "axes": roi.axes.tolist(), "size": roi.size.tolist()}
-        return {"roi": roi, "all_entropies": self.all_entropies, "postprocess": self.postprocess}
+        return {"roi": roi, "all_entropies": self.all_entropies, "postprocess": self.postprocess, "settings": self.settings.record()}
 
 
 def segment_case(
@@ -72,7 +75,7 @@ def segment_case(
     folder = case.backbone(model.spec.name)
     parameters = {
         "model": {"name": model.spec.name, "version": model.spec.version, "sha256": model.spec.sha256.lower()},
-        "manifest": model.spec.model_dump(mode="json", include={"input", "output", "labels"}),
+        "manifest": model.spec.record(),
         **options.parameters(),
     }
     step = Step(folder.run_record, "segment", {"ct": case.ct}, parameters)
@@ -81,7 +84,7 @@ def segment_case(
         return None
     ct = nifti.read_nifti(case.ct)
     check_ct(ct)
-    prediction = predict(ct, model, options.roi, lambda done, stage: progress(0.7 * done, stage))
+    prediction = model.segment(ct, options.roi, options.settings, lambda done, stage: progress(0.7 * done, stage))
     remove_outdated(folder, folder.run_record, KINDS, wanted)
     step.begin()
     organs = _write_outputs(folder, prediction, ct.grid, options, progress)
@@ -89,7 +92,7 @@ def segment_case(
         {
             "engine": model.engine,
             "device": model.device,
-            "model": model.spec.model_dump(mode="json", include={"title", "license", "citation"}),
+            "model": {"title": model.spec.title, "license": model.spec.license, "citation": model.spec.citation},
             "model_grid": {"shape": list(prediction.grid.shape), "affine": prediction.grid.affine.tolist()},
             "organs": organs,
         }
@@ -104,7 +107,7 @@ def _write_outputs(
     for number, (value, mask) in enumerate(masks.items()):
         organ = organ_name(prediction.spec.table.name_of(value))
         progress(0.7 + 0.3 * number / len(masks), f"write {organ}")
-        probability = on_ct(prediction, ct, value)
+        probability = prediction.probability(ct, value)
         if "entropy" in options.kinds(organ):
             write_sparse(folder.map("entropy", organ), SparseVolume(ct, probability.box, entropy_bytes(probability.crop)))
         write_sparse(folder.map("soft_pred", organ), _soft(probability, mask))
@@ -127,7 +130,7 @@ def _soft(probability: SparseVolume, mask: SparseVolume) -> SparseVolume:
 
 def _masks(prediction: Prediction, ct: Grid, clean: bool) -> dict[int, SparseVolume]:
     """Return the final mask of each label value, bool."""
-    raw = _raw_masks(prediction, ct)
+    raw = prediction.masks(ct)
     if not clean:
         return raw
     values = {class_of(prediction.spec.table.name_of(value)): value for value in raw}
@@ -136,17 +139,3 @@ def _masks(prediction: Prediction, ct: Grid, clean: bool) -> dict[int, SparseVol
         value: mask if (number := class_of(prediction.spec.table.name_of(value))) is None else postprocess_sparse(by_class.get, ct, number)
         for value, mask in raw.items()
     }
-
-
-def _raw_masks(prediction: Prediction, ct: Grid) -> dict[int, SparseVolume]:
-    table = prediction.spec.table
-    if prediction.spec.output.activation == "sigmoid":
-        shares = ((value, on_ct(prediction, ct, value)) for value in table.labels)
-        return {value: _trimmed(SparseVolume(ct, share.box, share.crop > 0.5)) for value, share in shares}
-    labels = hard_labels(prediction, ct)
-    return {value: _trimmed(SparseVolume(ct, labels.box, labels.crop == value)) for value in table.labels}
-
-
-def _trimmed(mask: SparseVolume) -> SparseVolume:
-    x, y, z = (s.start for s in mask.box)
-    return from_dense(mask.crop, mask.grid, (x, y, z))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from AtlasSegmentLib import intake
 from AtlasSegmentLib.case_folder import CaseFolder
+from AtlasSegmentLib.case_pipeline import run_staged
 from AtlasSegmentLib.dataset_annotations import dataset_key
 from AtlasSegmentLib.devices import Device
-from AtlasSegmentLib.inference import Region, require_region
 from AtlasSegmentLib.markups import Roi, read_roi
-from AtlasSegmentLib.model import Model, load_model
+from AtlasSegmentLib.model import Model
+from AtlasSegmentLib.model_cache import cached_model
+from AtlasSegmentLib.prediction import Region
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.segment_case import SegmentOptions, segment_case
+
+__all__ = ["SegmentRequest", "cached_model", "read_region", "segment", "segment_briefly"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class SegmentRequest:
         options: See `SegmentOptions`.
         original: Labels that came with the dataset, or None.
         series: DICOM series to take, when a folder holds several.
-        threads: CPU threads for one prediction; 0 lets the engine choose.
+        threads: CPU threads for one prediction; 0 takes what the process was set to, else the engine's choice.
         dataset: Key of the dataset that the original labels are of; told by the folder names when None.
         device: Where the networks shall run.
     """
@@ -43,19 +47,6 @@ class SegmentRequest:
     threads: int = 0
     dataset: str | None = None
     device: Device = "auto"
-
-
-def cached_model(folder: Path, threads: int, device: Device = "auto") -> Model:
-    """Load a model, or return it when this process has loaded these very files already. Raises ModelError."""
-    folder = folder.resolve()
-    files = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in folder.glob("*") if entry.is_file())
-    return _loaded(folder, threads, device, tuple(files))
-
-
-@lru_cache(maxsize=4)
-def _loaded(folder: Path, threads: int, device: Device, files: tuple[tuple[str, int, int], ...]) -> Model:
-    del files  # a part of the key alone: a model that was replaced or removed is not answered from memory
-    return load_model(folder, threads, device)
 
 
 def read_region(text: str | None) -> Roi | Region | None:
@@ -72,21 +63,48 @@ def segment(request: SegmentRequest, progress: ProgressCallback = ignore_progres
     Raises:
         AtlasError: As loading, reading, predicting and writing. Bad input is found before the first file is written.
     """
-    models = [cached_model(folder, request.threads, request.device) for folder in request.models]
+
+    def prepare() -> list[Model]:
+        progress(0.0, "read")
+        return _checked_in(request)
+
+    def compute(models: list[Model]) -> Iterator[tuple[str, dict[str, Any] | None]]:
+        for number, model in enumerate(models):
+            name = model.spec.name
+
+            def of_all(fraction: float, message: str, number: int = number, name: str = name) -> None:
+                progress((number + fraction) / len(models), f"{name}: {message}")
+
+            yield name, segment_case(request.case, model, request.options, of_all)
+
+    records = dict(run_staged(prepare, compute, lambda piece: piece))
+    return {name: record for name, record in records.items() if record is not None} or None
+
+
+def _checked_in(request: SegmentRequest) -> list[Model]:
+    """Put what came in into the case folder, after every check that can be made before, and return the models."""
+    models = [cached_model(folder, request.threads, request.device, len(request.models)) for folder in request.models]
     ct = intake.read_ct(request.source, request.series)
     for model in models:
-        require_region(ct, model.spec, request.options.roi)
+        model.require_region(ct, request.options.roi)
     key = request.dataset or dataset_key(request.case.dataset, request.case.name)
     original = None if request.original is None else (request.original, intake.read_original(request.original, ct, key))
     intake.store(request.case, (request.source, ct), original)
-    records = {}
-    for number, model in enumerate(models):
-        name = model.spec.name
+    return models
 
-        def of_all(fraction: float, message: str, number: int = number, name: str = name) -> None:
-            progress((number + fraction) / len(models), f"{name}: {message}")
 
-        record = segment_case(request.case, model, request.options, of_all)
-        if record is not None:
-            records[name] = record
-    return records or None
+def segment_briefly(request: SegmentRequest, progress: ProgressCallback = ignore_progress) -> dict[str, Any] | None:
+    """As `segment`, and return of each run record what fits ten thousand times into memory: where it is and where it ran."""
+    records = segment(request, progress)
+    if records is None:
+        return None
+    return {
+        name: {
+            "record": str(request.case.backbone(name).run_record),
+            "device": record["results"]["device"],
+            "organs": len(record["results"]["organs"]),
+            "started": record["started"],
+            "finished": record["finished"],
+        }
+        for name, record in records.items()
+    }

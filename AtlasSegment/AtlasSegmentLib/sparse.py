@@ -87,6 +87,12 @@ def from_dense(array: Array, grid: Grid, offset: tuple[int, int, int] = (0, 0, 0
     return SparseVolume(grid, (x, y, z), array[found])
 
 
+def trimmed(volume: SparseVolume) -> SparseVolume:
+    """Return the same map with the smallest box around what is not zero."""
+    x, y, z = (part.start for part in volume.box)
+    return from_dense(volume.crop, volume.grid, (x, y, z))
+
+
 def check_maps(paths: Iterable[Path], grid: Grid) -> None:
     """Check that maps are whole and lie on a grid, before a step replaces what it made of others.
 

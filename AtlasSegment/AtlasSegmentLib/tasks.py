@@ -12,9 +12,9 @@ import numpy as np
 from AtlasSegmentLib.case_choice import case_name, choose_case
 from AtlasSegmentLib.case_folder import CaseFolder, new_case
 from AtlasSegmentLib.devices import device_of
-from AtlasSegmentLib.inference import Region
 from AtlasSegmentLib.intake import read_ct
 from AtlasSegmentLib.markups import Roi
+from AtlasSegmentLib.prediction import Region
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.segment_case import SegmentOptions
 from AtlasSegmentLib.segment_request import SegmentRequest, cached_model, read_region, segment

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from AtlasSegmentLib.dicom_choice import scanned_path
+from AtlasSegmentLib.dicom_header import is_dicom
 from AtlasSegmentLib.dicom_series import read_dicom_file_series, read_dicom_folder
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.nifti import read_nifti, write_nifti
 from AtlasSegmentLib.sitk_formats import read_sitk, write_sitk
-from AtlasSegmentLib.volume import Array, LabelVolume, Volume
+from AtlasSegmentLib.volume import Array, Grid, LabelVolume, Volume
 
 if TYPE_CHECKING:
     from AtlasSegmentLib.labels import LabelTable
@@ -36,31 +38,47 @@ def strip_suffix(name: str) -> str:
     return name[: -len(suffix)] if suffix and len(name) > len(suffix) else name
 
 
-def read_volume(path: Path, *, series: str | None = None) -> Volume:
-    """Read a 3-D image: NIfTI, NRRD, MetaImage, a folder of DICOM slices, or the series of one DICOM file.
+def read_volume(path: Path, *, series: str | None = None, modality: str | None = None) -> Volume:
+    """Read a 3-D image: NIfTI, NRRD, MetaImage, a folder of DICOM slices, the series of one DICOM file, or a DICOM SEG.
 
     Args:
-        path: A file (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .dcm, .ima) or a folder of DICOM slices.
-        series: The SeriesInstanceUID, or its end, when a DICOM folder holds more than one.
+        path: A file (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .dcm, .ima, a DICOMDIR, DICOM of any name) or a folder of DICOM files.
+        series: The series of a DICOM folder: its number, its UID or the end of it; None chooses by rule (`dicom_choice`).
+        modality: The only modality that will do when it is DICOM, such as "CT", or None.
 
     Returns:
-        Array (X, Y, Z) with the dtype of the file, affine in RAS mm; CT from DICOM is in HU.
+        Array (X, Y, Z) with the dtype of the file, affine in RAS mm. CT from DICOM is in HU, a tilted one resampled onto a
+        right-angled grid. A DICOM SEG gives a label map of its segment numbers on its own grid.
 
     Raises:
-        InputError: Missing, unreadable, of no known format, damaged or not 3-D.
+        InputError: Missing, unreadable, of no known format, damaged, not 3-D, of another modality, or segments that overlap.
     """
     path = Path(path)
-    if _is_folder(path):
-        return read_dicom_folder(path, series=series)
+    if _is_folder(path) or scanned_path(path) != path:
+        return read_dicom_folder(scanned_path(path), series=series, modality=modality, straight=True)
     suffix = suffix_of(path.name)
     if suffix in _NIFTI:
         return read_nifti(path)
     if suffix in _SITK_READ:
         return read_sitk(path)
-    if suffix in _DICOM:
-        return read_dicom_folder(path.parent, series=series) if series else read_dicom_file_series(path)
+    if suffix in _DICOM or is_dicom(path):
+        if modality is None and is_label_object(path):
+            from AtlasSegmentLib.dicom_labels import label_map_of
+
+            return label_map_of(path)
+        return read_dicom_file_series(path, series=series, modality=modality, straight=True)
     message = f"{path}: its name does not end in a known image format."
     raise InputError(message, f"Give one of {', '.join(_SUFFIXES)} or a folder of DICOM slices.")
+
+
+def is_label_object(path: Path) -> bool:
+    """Tell whether a path is a DICOM SEG or RTSTRUCT file. Raises InputError when it cannot be read."""
+    path = Path(path)
+    if suffix_of(path.name) not in {"", *_DICOM} or not path.is_file() or not is_dicom(path):
+        return False
+    from AtlasSegmentLib.dicom_labels import label_object
+
+    return bool(label_object(path))
 
 
 def _is_folder(path: Path) -> bool:
@@ -91,8 +109,13 @@ def write_volume(path: Path, volume: Volume) -> None:
         raise InputError(message, f"Use one of {', '.join((*_NIFTI, *_SITK_WRITTEN))}.")
 
 
-def read_label_volume(path: Path, table: LabelTable) -> LabelVolume:
-    """Read a label map and check it against its table.
+def read_label_volume(path: Path, table: LabelTable, like: Grid | None = None) -> LabelVolume:
+    """Read a label map and check it against its table; the segments of a DICOM SEG get the values that the table has for them.
+
+    Args:
+        path: Any format that can be read.
+        table: What its values mean.
+        like: The grid onto which a DICOM SEG or RTSTRUCT is read; without it a SEG ends where its segments end. Others ignore it.
 
     Returns:
         The label map in the smallest unsigned dtype that holds its values; floats are taken when they are whole.
@@ -101,6 +124,10 @@ def read_label_volume(path: Path, table: LabelTable) -> LabelVolume:
         InputError: As `read_volume`, or a value that is not a whole number.
         LabelError: A value that the table does not have.
     """
+    if is_label_object(path):
+        from AtlasSegmentLib.dicom_labels import label_map_of
+
+        return label_map_of(path, table, like)
     volume = read_volume(path)
     array, source = volume.array, str(path)
     if array.dtype.kind == "f":

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from AtlasSegmentLib.cases import run_cases, threads_for
+from AtlasSegmentLib.cases import run_cases
 from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.progress import ProgressCallback
+from scale_steps import fail_unforeseen, run_out_of_memory
 from worker_steps import act, die_or_mark, name_of
 
 ITEMS = ["a1", "bad one", "skip", "disk", "b2", "memory", "c3"]
@@ -62,7 +64,8 @@ def test_a_worker_that_is_killed_costs_only_the_case_that_killed_it(tmp_path: Pa
     items = [str(tmp_path / name) for name in ("one", "killer", "two", "three")]
     outcomes = run_cases(items, die_or_mark, name_of, jobs=2)
     assert [outcome.state for outcome in outcomes] == ["done", "failed", "done", "done"]
-    assert "its worker failed" in outcomes[1].error
+    assert "its worker process was killed" in outcomes[1].error
+    assert "fewer --jobs" in outcomes[1].remedy
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "three", "two"]
 
 
@@ -79,7 +82,31 @@ def test_without_dask_workers_are_refused_with_the_way_to_get_them(monkeypatch: 
     assert "--jobs 1" in caught.value.remedy
 
 
-def test_threads_are_shared_between_jobs_and_never_none() -> None:
-    assert threads_for(1) == (os.cpu_count() or 1)
-    assert threads_for(10_000) == 1
-    assert threads_for(0) >= 1
+@pytest.mark.parametrize("overlap", [False, True])
+def test_what_nobody_has_foreseen_stays_with_its_case_and_its_traceback_is_logged_once(
+    caplog: pytest.LogCaptureFixture, overlap: bool
+) -> None:
+    outcomes = run_cases(["x", "a", "xx", "b"], fail_unforeseen, str, overlap=overlap)
+    assert [outcome.state for outcome in outcomes] == ["done", "failed", "done", "failed"]
+    assert outcomes[3].error == "b: the work failed unexpectedly (ZeroDivisionError: division by zero)."
+    (logged,) = caplog.messages
+    assert "in fail_unforeseen" in logged
+    assert "ZeroDivisionError" in outcomes[1].details
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_is_no_failure_of_a_case(stop: type[BaseException]) -> None:
+    def step(item: str, progress: ProgressCallback) -> None:
+        progress(0.0, item)
+        raise stop
+
+    for overlap in (False, True):
+        with pytest.raises(stop):
+            run_cases(["a", "b"], step, str, overlap=overlap)
+
+
+def test_memory_that_a_worker_is_refused_is_a_failure_of_that_case(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    outcomes = run_cases([str(tmp_path), "b"], run_out_of_memory, name_of, jobs=2)
+    assert {outcome.state for outcome in outcomes} == {"failed"}
+    assert "not enough memory" in outcomes[0].error

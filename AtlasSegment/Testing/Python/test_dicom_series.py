@@ -174,19 +174,18 @@ def test_files_that_are_no_slices_are_left_out_with_a_log(tmp_path: Path, caplog
     assert "1 RTSTRUCT object, 1 SEG object, 1 localizer, 2 not a DICOM file" in caplog.text
 
 
-def test_two_series_are_listed_and_one_is_chosen_by_the_end_of_its_uid(tmp_path: Path) -> None:
+def test_one_of_two_series_is_chosen_by_the_end_of_its_uid(tmp_path: Path) -> None:
     folder = save_series(tmp_path / "ct")
     save_series(folder, 3, lambda _: {"SeriesInstanceUID": "1.2.3.200", "SeriesDescription": "lung"}, prefix="b")
-    with pytest.raises(InputError, match=r"holds 2 series: .*'portal venous', 5 slices, UID ….*1\.2\.3\.100; 'lung', 3 slices") as caught:
-        read_dicom_folder(folder)
-    assert "--series" in caught.value.remedy
+    assert read_dicom_folder(folder).shape == (6, 5, 5)
     assert read_dicom_folder(folder, series="200").shape == (6, 5, 3)
     assert read_dicom_folder(folder, series="1.2.3.100").shape == (6, 5, 5)
-    with pytest.raises(InputError, match="2 series with the UID '00'"):
+    with pytest.raises(InputError, match=r"2 series that '00' names.*'portal venous' .*5 slices.*; 'lung' .*3 slices") as caught:
         read_dicom_folder(folder, series="00")
-    with pytest.raises(InputError, match="no series with the UID '300'"):
+    assert "--series" in caught.value.remedy
+    with pytest.raises(InputError, match="no series that '300' names"):
         read_dicom_folder(folder, series="300")
-    assert [report.slices for report in inspect_dicom_folder(folder)] in ([5, 3], [3, 5])
+    assert [report.slices for report in inspect_dicom_folder(folder)] == [5, 3]
 
 
 def test_one_file_stands_for_its_series(tmp_path: Path) -> None:
@@ -210,17 +209,13 @@ def test_missing_slices_are_named_by_their_position(tmp_path: Path) -> None:
     assert "missing" in report.problem
 
 
-def test_two_slices_at_one_position_are_several_phases_or_copies(tmp_path: Path) -> None:
+def test_two_slices_at_one_position_are_several_phases(tmp_path: Path) -> None:
     folder = save_series(tmp_path / "phases")
-    save(make_slice(2), folder, "again.dcm")
+    save(make_slice(2, PixelData=bytes(60)), folder, "again.dcm")
     with pytest.raises(InputError, match=r"1 position\(s\) hold more than one slice .*several phases"):
         read_dicom_folder(folder)
     (report,) = inspect_dicom_folder(folder)
     assert "several phases" in report.problem
-    folder = save_series(tmp_path / "copies")
-    (folder / "copy.dcm").write_bytes((folder / "0.dcm").read_bytes())
-    with pytest.raises(InputError, match="copies of the same image"):
-        read_dicom_folder(folder)
 
 
 def test_uneven_spacing_is_refused_and_rounding_is_not(tmp_path: Path) -> None:
@@ -251,7 +246,7 @@ def test_gantry_tilt_keeps_every_slice_where_it_was_scanned(tmp_path: Path, capl
 
 @pytest.mark.parametrize(
     "change",
-    [{"PixelSpacing": [1, 1]}, {"ImageOrientationPatient": [0, 1, 0, 0, 0, 1]}, {"Rows": 3, "PixelData": bytes(36)}],
+    [{"PixelSpacing": [1, 1]}, {"ImageOrientationPatient": [0, 1, 0, 1, 0, 0]}, {"Rows": 3, "PixelData": bytes(36)}],
 )
 def test_slices_of_different_size_spacing_or_orientation_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     folder = save_series(tmp_path / "ct")

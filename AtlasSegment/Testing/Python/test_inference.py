@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from atlas_phantoms import FIT, ORGANS, WINDOWS, ct, make_model, roi, sigmoid_network, softmax_network
 from AtlasSegmentLib import regions
 from AtlasSegmentLib.errors import InputError
-from AtlasSegmentLib.inference import FAINT, Prediction, hard_labels, on_ct, predict
+from AtlasSegmentLib.inference import FAINT, GridPrediction, hard_labels, on_ct, predict
 from AtlasSegmentLib.markups import Roi
 from AtlasSegmentLib.model import Model, load_model
 from AtlasSegmentLib.model_manifest import ModelManifest
@@ -58,7 +58,7 @@ def test_the_running_arg_max_is_that_of_the_full_stack(classes: int, shape: tupl
     p = np.exp(logits) / np.exp(logits).sum(0)
     image = Volume(np.zeros((9, 8, 7)), np.diag([2.0, 2.5, 4.0, 1.0])).reoriented("LIP").grid
     box = Roi(rng.uniform(4, 14, 3), np.eye(3), rng.uniform(2, 25, 3)).corners()
-    prediction = Prediction(spec_of(classes), regions.fitted_grid(image, code, box, shape), p.astype(np.float32))
+    prediction = GridPrediction(spec_of(classes), regions.fitted_grid(image, code, box, shape), p.astype(np.float32))
     stack = full_stack(prediction, image)
     inside = np.zeros(image.shape, bool)
     inside[regions.covered_voxels(image, prediction.grid)] = True
@@ -70,7 +70,7 @@ def test_the_running_arg_max_is_that_of_the_full_stack(classes: int, shape: tupl
 
 def test_the_first_of_equal_classes_wins() -> None:
     grid = Grid((3, 3, 3), np.eye(4))
-    prediction = Prediction(spec_of(3), grid, np.full((3, 3, 3, 3), 1 / 3, np.float32))
+    prediction = GridPrediction(spec_of(3), grid, np.full((3, 3, 3, 3), 1 / 3, np.float32))
     assert not hard_labels(prediction, grid).dense().any()
 
 
@@ -90,7 +90,7 @@ def test_a_structure_between_two_slices_of_the_ct_is_nowhere_on_it() -> None:
     p = np.zeros((2, 8, 8, 40), np.float32)
     p[1, 4, 4, 10] = 1  # 5.5 mm from the slice below and 4.5 mm from the one above
     p[0] = 1 - p[1]
-    prediction = Prediction(spec_of(2), fine, p)
+    prediction = GridPrediction(spec_of(2), fine, p)
     assert on_ct(prediction, image, 1).dense().sum() == 0
     assert hard_labels(prediction, image).dense().sum() == 0
 
@@ -179,7 +179,7 @@ def test_labels_above_255_are_not_wrapped() -> None:
     spec: Any = SimpleNamespace(table=SimpleNamespace(labels={300: "x"}), channel_of=lambda _: 1)
     stack = np.zeros((2, 2, 2, 2), np.float32)
     stack[1] = 1
-    assert np.unique(hard_labels(Prediction(spec, grid, stack), grid).dense()).tolist() == [300]
+    assert np.unique(hard_labels(GridPrediction(spec, grid, stack), grid).dense()).tolist() == [300]
 
 
 def test_the_labels_of_the_phantom_are_its_organs(windows: Model) -> None:

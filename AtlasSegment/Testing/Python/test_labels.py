@@ -120,6 +120,7 @@ def test_table_files_hold_values_and_names_only(name: str) -> None:
 
 def test_all_tables_are_there() -> None:
     expected = {"abdomenatlas", "abdomenatlas_1_0", "abdomenatlas_1_1", "totalsegmentator_v1", "totalsegmentator_v2", "segae"}
+    expected |= {"autoorgan_whole_body"}
     assert set(table_names()) == expected | {f"autoorgan_{key}" for key in AUTOORGAN}
 
 

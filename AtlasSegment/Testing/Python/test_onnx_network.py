@@ -14,7 +14,8 @@ from atlas_phantoms import make_model, network, softmax_network
 from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import ModelError
 from AtlasSegmentLib.model import load_model
-from AtlasSegmentLib.onnx_engine import OnnxModel, _wanted_providers
+from AtlasSegmentLib.onnx_network import OnnxNetwork, _wanted_providers
+from engine_networks import images, onnx_convolution
 
 PATCH = np.zeros((7, 6, 5), np.float32)
 GOOD = softmax_network()
@@ -46,10 +47,9 @@ def test_axes_reach_the_network_in_their_order(tmp_path: Path) -> None:
 
 
 def test_the_engine_is_what_the_session_says(tmp_path: Path) -> None:
-    folder = make_model(tmp_path, "m")
-    model = load_model(folder)
-    assert isinstance(model, OnnxModel)
-    assert model.engine == f"onnxruntime {onnxruntime.__version__} {model._session.get_providers()[0]}"
+    network = OnnxNetwork(make_model(tmp_path, "m") / "model.onnx")
+    assert network.engine == f"onnxruntime {onnxruntime.__version__} {network._session.get_providers()[0]}"
+    assert load_model(tmp_path).engine == network.engine
 
 
 @pytest.mark.parametrize("threads", [0, 1, 2])
@@ -57,6 +57,70 @@ def test_the_number_of_threads_does_not_change_the_result(tmp_path: Path, thread
     patch = np.random.default_rng(0).normal(0, 300, (7, 6, 5)).astype(np.float32)
     folder = make_model(tmp_path, "m")
     np.testing.assert_allclose(load_model(folder, threads).predict(patch), load_model(folder, 1).predict(patch), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", ["n", 1, 2, 3, 7])
+def test_a_network_made_for_another_number_of_patches_gives_the_same(tmp_path: Path, batch: int | str) -> None:
+    batches = OnnxNetwork(onnx_convolution(tmp_path / "m.onnx", [1, -2], (batch, 1, "x", "y", "z")), device="cpu")
+    given = images(5, size=4)
+    np.testing.assert_array_equal(batches.run(given), np.concatenate([given, -2 * given], axis=1))
+
+
+def test_a_network_in_float16_is_given_float16_and_gives_float32(tmp_path: Path) -> None:
+    given = images(2, size=4)
+    result = OnnxNetwork(onnx_convolution(tmp_path / "m.onnx", [2], half=True), device="cpu").run(given)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, 2 * given.astype(np.float16).astype(np.float32))
+
+
+def test_flipped_arrays_are_taken(tmp_path: Path) -> None:
+    given = images(2, size=4)[:, :, ::-1]
+    np.testing.assert_array_equal(OnnxNetwork(onnx_convolution(tmp_path / "m.onnx", [3]), device="cpu").run(given), 3 * given)
+
+
+@pytest.mark.parametrize(
+    ("shape", "said", "given"),
+    [
+        (("n", 3, "x", "y", "z"), "any x 3 x any x any x any", "2 x 1 x 4 x 4 x 4"),
+        ((1, 1, 8, 6, 4), "1 x 1 x 8 x 6 x 4", "2 x 1 x 4 x 4 x 4"),
+        (("n", 1, "x", "y"), "any x 1 x any x any", "2 x 1 x 4 x 4 x 4"),
+    ],
+)
+def test_wrong_channels_and_patches_are_named(tmp_path: Path, shape: tuple[int | str, ...], said: str, given: str) -> None:
+    batches = OnnxNetwork(onnx_convolution(tmp_path / "m.onnx", [1], shape), device="cpu")
+    with pytest.raises(ModelError, match=rf"m\.onnx: the network wants an input of shape {said}, and is given {given}\."):
+        batches.run(images(2, size=4))
+
+
+def external(path: Path, location: str) -> Path:
+    """Write an ONNX network whose weights are said to lie in another file, and that file beside it as w.data."""
+    import onnx
+
+    model = onnx.load(onnx_convolution(path, [2]))
+    onnx.save_model(model, path, save_as_external_data=True, location="w.data", size_threshold=0)
+    model = onnx.load(path, load_external_data=False)
+    entry = next(entry for entry in model.graph.initializer[0].external_data if entry.key == "location")
+    entry.value = location
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_weights_in_a_second_file_are_read_from_the_same_folder(tmp_path: Path) -> None:
+    given = images(1, size=4)
+    np.testing.assert_array_equal(OnnxNetwork(external(tmp_path / "m.onnx", "w.data"), device="cpu").run(given), 2 * given)
+
+
+@pytest.mark.parametrize("place", ["gone", "outside", "absolute", "cut short"])
+def test_weights_that_are_not_whole_and_in_the_same_folder_are_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / "outside.data").write_bytes(np.float32([2]).tobytes())
+    location = {"gone": "x.data", "outside": "../outside.data", "absolute": str(tmp_path / "outside.data"), "cut short": "w.data"}[place]
+    (tmp_path / "m").mkdir()
+    path = external(tmp_path / "m" / "m.onnx", location)
+    if place == "cut short":
+        (path.parent / "w.data").write_bytes(b"\0\0")
+    with pytest.raises(ModelError, match=r"m\.onnx: is not a network ONNX Runtime can load \(.*xternal") as caught:
+        OnnxNetwork(path, device="cpu")
+    assert "into the same folder" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,149 @@
+"""nnU-Net v2 models from disk: trained folders with checkpoints, and folders with an ONNX network, dataset.json and plans.json."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from AtlasSegmentLib.devices import Device
+from AtlasSegmentLib.errors import AtlasError, ModelError
+from AtlasSegmentLib.files import sha256_of
+from AtlasSegmentLib.model_facts import read_object
+from AtlasSegmentLib.names import safe_name
+from AtlasSegmentLib.network import Network
+from AtlasSegmentLib.nnunet_folder import NnunetFolder, open_folder
+from AtlasSegmentLib.nnunet_model import NnunetModel, NnunetSpec
+from AtlasSegmentLib.nnunet_plans import Configuration
+
+NOTE = "atlas.json"
+"""What nnU-Net's own files do not say, beside them: orientation of the training images, title, version, license, citation."""
+
+_REORIENTING_READER = "NibabelIOWithReorient"
+
+
+def load_nnunet(
+    folder: Path,
+    threads: int = 0,
+    device: Device = "auto",
+    *,
+    folds: Iterable[int | str] | None = None,
+    checkpoint: str | None = None,
+) -> NnunetModel:
+    """Load a model folder.
+
+    Args:
+        folder: <trainer>__<plans>__<configuration> with dataset.json, plans.json and fold_*, or a folder with an ONNX network.
+        threads: CPU threads for one prediction; 0 lets the engine choose.
+        device: Where it shall run.
+        folds: Which folds; None takes all that are there.
+        checkpoint: Name of the checkpoint files; None takes the final one, else the best.
+
+    Raises:
+        ModelError: A file is missing, damaged or refused, wants more than one image, or the engine is not installed.
+    """
+    found = open_folder(Path(folder), checkpoint)
+    if len(found.dataset.channel_names) != 1:
+        message = f"{folder}: the model wants the images {', '.join(found.dataset.channel_names)}; one, the CT, can be given."
+        raise ModelError(message, "Choose a model that was trained on CT alone.")
+    networks = sorted(found.path.glob("*.onnx"))
+    if not found.checkpoints and networks:
+        return _from_onnx(found, networks, threads, device)
+    return _from_checkpoints(found, found.chosen(folds), threads, device)
+
+
+def _from_checkpoints(found: NnunetFolder, files: list[Path], threads: int, device: Device) -> NnunetModel:
+    from AtlasSegmentLib.nnunet_network import build_network, load_weights
+    from AtlasSegmentLib.torch_checkpoint import load_checkpoint
+    from AtlasSegmentLib.torch_network import TorchNetwork
+
+    networks: list[Network] = []
+    checkpoints = []
+    for path in files:
+        checkpoint = load_checkpoint(path)
+        configuration = found.plans.configuration(checkpoint.configuration or found.configuration or "3d_fullres")
+        channels = found.dataset.channels_in(cascade=configuration.previous_stage is not None)
+        module = load_weights(build_network(configuration.architecture, channels, found.dataset.heads), checkpoint.weights, path)
+        networks.append(TorchNetwork(module, device, threads, name=path))
+        checkpoints.append((configuration, checkpoint.mirror_axes, checkpoint.sha256))
+    configuration, mirror_axes, _ = checkpoints[0]
+    names = tuple(path.parent.name.removeprefix("fold_") for path in files)
+    spec = _spec(found, configuration, mirror_axes, names, [digest for *_, digest in checkpoints])
+    return NnunetModel(spec, networks, _previous(found, configuration, threads, device))
+
+
+def _from_onnx(found: NnunetFolder, files: list[Path], threads: int, device: Device) -> NnunetModel:
+    """Load an ONNX export; several files are folds. It does not say which configuration it is of: its input's shape does."""
+    from AtlasSegmentLib.onnx_network import OnnxNetwork
+
+    networks = [OnnxNetwork(path, threads, device) for path in files]
+    configuration = _configuration_of(found, networks[0].input_shape[2:])
+    names = tuple(path.stem for path in files)
+    spec = _spec(found, configuration, _mirror_axes(found), names, [sha256_of(path) for path in files])
+    return NnunetModel(spec, networks, _previous(found, configuration, threads, device))
+
+
+def _configuration_of(found: NnunetFolder, patch: tuple[Any, ...]) -> Configuration:
+    names = [found.configuration] if found.configuration else sorted(found.plans.configurations, key=_usual_first)
+    all_of_them = [found.plans.configuration(name) for name in names]
+    for configuration in all_of_them:
+        same = (n == m for n, m in zip(patch, configuration.patch, strict=False) if isinstance(n, int))
+        if len(patch) == len(configuration.patch) and all(same):
+            return configuration
+    message = f"{found.path}: the network's patch {patch} is that of no configuration of plans.json ({', '.join(names)})."
+    raise ModelError(message, "Copy the plans.json that the network was exported with beside it.")
+
+
+def _usual_first(name: str) -> tuple[bool, bool, str]:
+    return (name != "3d_fullres", name.startswith("2d"), name)
+
+
+def _mirror_axes(found: NnunetFolder) -> tuple[int, ...] | None:
+    axes = _note(found.path).get("mirror_axes")
+    known = isinstance(axes, list) and all(isinstance(axis, int) and 0 <= axis <= 2 for axis in axes)
+    return tuple(axes) or None if known and axes else None
+
+
+def _previous(found: NnunetFolder, configuration: Configuration, threads: int, device: Device) -> NnunetModel | None:
+    """Load the stage before of a cascade, which lies beside it."""
+    if configuration.previous_stage is None:
+        return None
+    parts = found.path.absolute().name.split("__")
+    folder = found.path.absolute().parent / "__".join([*parts[:-1], configuration.previous_stage])
+    if len(parts) != 3 or not folder.is_dir():
+        message = f"{found.path}: is the second stage of a cascade, and its first stage {folder} is not there."
+        raise ModelError(message, f"Put the model folder of {configuration.previous_stage} beside it, with nnU-Net's own name.")
+    return load_nnunet(folder, threads, device)
+
+
+def _spec(
+    found: NnunetFolder, configuration: Configuration, mirror_axes: tuple[int, ...] | None, folds: tuple[str, ...], digests: list[str]
+) -> NnunetSpec:
+    note = _note(found.path)
+    orientation = note.get("orientation") or ("RAS" if found.plans.reader == _REORIENTING_READER else None)
+    together = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return NnunetSpec(
+        name=_name(found, configuration),
+        dataset=found.dataset,
+        plans=found.plans,
+        configuration=configuration,
+        mirror_axes=mirror_axes,
+        folds=folds,
+        sha256=together,
+        orientation=str(orientation) if orientation else None,
+        **{key: str(note.get(key) or "") for key in ("title", "version", "license", "citation")},
+    )
+
+
+def _name(found: NnunetFolder, configuration: Configuration) -> str:
+    dataset = found.plans.dataset_name or found.dataset.name or found.path.absolute().parent.name
+    try:
+        return safe_name(f"{dataset}-{configuration.name}", "name")
+    except AtlasError:
+        return safe_name(f"nnunet-{configuration.name}", "name")
+
+
+def _note(folder: Path) -> dict[str, Any]:
+    path = folder / NOTE
+    return read_object(path) if path.is_file() else {}
