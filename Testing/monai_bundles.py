@@ -46,7 +46,7 @@ def config(
     after: list[Json] | None = None,
 ) -> Json:
     """Return an inference.json as bundles of the zoo have it."""
-    return {
+    content = {
         "imports": ["$import glob", "$import os"],
         "bundle_root": ".",
         "image_key": "image",
@@ -55,7 +55,7 @@ def config(
         "datalist": "$list(sorted(glob.glob(@dataset_dir + '/imagesTs/*.nii.gz')))",
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         "pixdim": list(spacing) if isinstance(spacing, tuple) else spacing,
-        "network_def": deepcopy(network or UNET),
+        "network_def": network or UNET,
         "network": "$@network_def.to(@device)",
         "preprocessing": {
             "_target_": "Compose",
@@ -95,6 +95,7 @@ def config(
         "initialize": ["$monai.utils.set_determinism(seed=123)", "$@checkpointloader(@evaluator)"],
         "run": ["$@evaluator.run()"],
     }
+    return deepcopy(content)
 
 
 def metadata(names: tuple[str, ...] = ("background", "spleen", "liver", "pancreas"), **changes: Any) -> Json:

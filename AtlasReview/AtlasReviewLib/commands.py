@@ -22,12 +22,14 @@ from AtlasSegmentLib.commands import (
     ModelOption,
     NoPostprocessOption,
     OriginalOption,
+    PresetOption,
     RoiOption,
     SeriesOption,
     case_name_of,
 )
 from AtlasSegmentLib.devices import DEVICES, device_of
 from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.inference_settings import settings_for
 from AtlasSegmentLib.labels import table_names
 from AtlasSegmentLib.model_manifest import FILE
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
@@ -138,6 +140,7 @@ def run_command(
     all_organs: AllOrgansOption = False,
     no_postprocess: NoPostprocessOption = False,
     device: DeviceOption = DEVICES[0],
+    preset: PresetOption = "balanced",
     release: VersionOption = VERSIONS[-1],
     reference: ReferenceOption = None,
     table: TableOption = "abdomenatlas",
@@ -156,7 +159,7 @@ def run_command(
     if len(ct) > 1 and (case or original or reference):
         message = f"--case, --original and --reference belong to one CT, and {len(ct)} are given."
         raise InputError(message, "Run those CTs one at a time.")
-    options = SegmentOptions(read_region(roi), all_organs, not no_postprocess, force)
+    options = SegmentOptions(read_region(roi), all_organs, not no_postprocess, force, settings_for(preset))
     threads = threads_for(jobs) if jobs > 1 and len(ct) > 1 else 0
     folders = [new_case(out / CASES, case_name_of(path, case)) for path in ct]
     segments = [

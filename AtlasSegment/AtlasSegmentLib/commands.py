@@ -23,6 +23,7 @@ from AtlasSegmentLib.datalist import read_datalist
 from AtlasSegmentLib.devices import DEVICES, device_of
 from AtlasSegmentLib.dicom_info import describe_dicom
 from AtlasSegmentLib.errors import AtlasError, InputError
+from AtlasSegmentLib.inference_settings import PRESETS, settings_for
 from AtlasSegmentLib.model_manifest import FILE, read_manifest
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.segment_case import SegmentOptions
@@ -41,6 +42,11 @@ OriginalOption = Annotated[
 AllOrgansOption = Annotated[bool, typer.Option("--all-organs", help="Attention for every organ, not only AbdomenAtlas' nine targets.")]
 CaseOption = Annotated[str | None, typer.Option("--case", help="Name of the case; by default that of the CT file.")]
 DeviceOption = Annotated[str, typer.Option(help=f"Where the models run: {', '.join(DEVICES)}.")]
+PresetOption = Annotated[str, typer.Option(help=f"What the prediction may cost: {', '.join(PRESETS)}.")]
+StepOption = Annotated[
+    float | None, typer.Option(help="Distance of sliding windows as a share of the window, such as 0.5; by default the preset's.")
+]
+MirrorOption = Annotated[bool | None, typer.Option("--mirror/--no-mirror", help="Average over mirror images; by default the preset's.")]
 NoPostprocessOption = Annotated[bool, typer.Option("--no-postprocess", help="Keep the masks as the models give them.")]
 
 
@@ -87,6 +93,9 @@ def segment_command(
     all_organs: AllOrgansOption = False,
     no_postprocess: NoPostprocessOption = False,
     device: DeviceOption = DEVICES[0],
+    preset: PresetOption = "balanced",
+    step: StepOption = None,
+    mirror: MirrorOption = None,
     jobs: console.JobsOption = 1,
     scheduler: console.SchedulerOption = None,
     part: console.PartOption = None,
@@ -98,7 +107,8 @@ def segment_command(
 
     Example: atlas segment scan.nii.gz --model models/a --model models/b --roi abdomen.mrk.json --out data/hospital
     """
-    options = SegmentOptions(read_region(roi), all_organs, not no_postprocess, force)
+    settings = settings_for(preset, step=step, mirror=mirror)
+    options = SegmentOptions(read_region(roi), all_organs, not no_postprocess, force, settings)
     targets = _listed(datalist, data_root, out) if datalist else _targets(ct or [], out, case)
     if not model:
         message = "No model given."

@@ -1,4 +1,4 @@
-"""The commands `atlas model`: list, show, add, remove, check."""
+"""The commands `atlas model`: list, show, remove, check, and those of the files beside it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from AtlasSegmentLib import commands_model_texts as texts
 from AtlasSegmentLib import console
 from AtlasSegmentLib.commands_model_add import add_command
 from AtlasSegmentLib.commands_model_convert import convert_command
+from AtlasSegmentLib.commands_model_export import export_onnx_command, quantize_command
 from AtlasSegmentLib.devices import DEVICES, device_of
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.model_catalogue import CatalogueEntry, catalogue, find_entries
@@ -30,6 +31,8 @@ def model_app() -> typer.Typer:
     app.command("remove")(remove_command)
     app.command("check")(check_command)
     app.command("convert")(convert_command)
+    app.command("export-onnx")(export_onnx_command)
+    app.command("quantize")(quantize_command)
     return app
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from AtlasSegmentLib import console
-from AtlasSegmentLib.case_workers import threads_for
+from AtlasSegmentLib.cpu_threads import threads_for
 from AtlasSegmentLib.cases import run_cases
 from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import InputError

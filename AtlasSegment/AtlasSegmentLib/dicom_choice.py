@@ -2,7 +2,7 @@
 
 The rule: CT before other modalities, axial before other planes, images before projections of them (MIP) and material maps, then most
 slices; of equals the thinner slices, originals before derived images, soft kernels before those for bone or lung. Where the rule
-cannot tell two apart (arterial and venous phase), it asks.
+cannot tell two apart (arterial and venous phase), it asks; and it never chooses between studies.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def choose(scan: Scan, series: str | None = None, modality: str | None = None, f
         file: A file whose series is meant, when `series` is None.
 
     Raises:
-        InputError: No series, no or several series of that name, two that the rule cannot tell apart, or another modality.
+        InputError: No series, no or several series of that name, several studies, two series that the rule cannot tell
+            apart, or another modality.
     """
     stacks = ranked(scan)
     if not stacks:
@@ -80,6 +81,8 @@ def choose(scan: Scan, series: str | None = None, modality: str | None = None, f
     best = matches[0]
     if modality is not None and best.first.modality != modality:
         raise _wrong_modality(scan, best, stacks, modality)
+    if series is None and file is None:
+        _require_one_study(scan, stacks)
     equals = [stack for stack in matches if rank(stack) == rank(best)]
     if len(equals) > 1:
         raise _which(scan, f"holds {len(stacks)} series, {len(equals)} of them alike", equals)
@@ -106,6 +109,23 @@ def _named(stacks: list[Stack], wanted: str) -> list[Stack]:
     whole = [stack for stack in stacks if wanted in {stack.key, stack.first.series_uid}]
     number = [stack for stack in stacks if str(stack.first.series_number) == wanted]
     return whole or number or [stack for stack in stacks if stack.key.endswith(wanted) or stack.first.series_uid.endswith(wanted)]
+
+
+def studies_of(stacks: list[Stack]) -> dict[str, Stack]:
+    """Return the best series of each study by StudyInstanceUID; files that have none are one study."""
+    found: dict[str, Stack] = {}
+    for stack in stacks:
+        found.setdefault(stack.first.study_uid, stack)
+    return found
+
+
+def _require_one_study(scan: Scan, stacks: list[Stack]) -> None:
+    """Refuse to choose between patients, or between the days of one. Raises InputError."""
+    studies = studies_of(stacks)
+    if len(studies) > 1:
+        listed = "; ".join(f"{describe(stack)} in {stack.first.path.parent}" for stack in list(studies.values())[:_SHOWN])
+        message = f"{scan.folder}: holds series of {len(studies)} studies, of one or several patients: {listed}."
+        raise InputError(message, "Give the folder of one study, or choose a series with --series.")
 
 
 def _holding(scan: Scan, stacks: list[Stack], file: Path) -> list[Stack]:

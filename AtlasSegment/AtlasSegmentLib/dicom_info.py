@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from AtlasSegmentLib.case_info import describe_grid
-from AtlasSegmentLib.dicom_choice import describe, rank, ranked, scanned_path
+from AtlasSegmentLib.dicom_choice import describe, rank, ranked, scanned_path, studies_of
 from AtlasSegmentLib.dicom_header import pydicom_or_error, read_dataset
 from AtlasSegmentLib.dicom_labels import label_object, read_label_object
 from AtlasSegmentLib.dicom_slices import Scan, scan_folder, skipped_text
@@ -31,13 +31,13 @@ def describe_dicom(path: Path) -> list[dict[str, Any]]:
 
 
 def _series(scan: Scan, stack: Stack, number: int, stacks: list[Stack]) -> dict[str, Any]:
-    alike = number == 0 and len(stacks) > 1 and rank(stacks[1]) == rank(stack)
+    doubt = number == 0 and len(stacks) > 1 and (rank(stacks[1]) == rank(stack) or len(studies_of(stacks)) > 1)
     found: dict[str, Any] = {
         "image": f"{scan.folder} {describe(stack)}",
         "series": stack.key if stack.first.series_uid else "",
         "number": stack.first.series_number,
         "modality": stack.first.modality,
-        "by rule": "alike: choose with --series" if alike else "chosen" if number == 0 else "not chosen",
+        "by rule": "in doubt: choose with --series" if doubt else "chosen" if number == 0 else "not chosen",
         **describe_grid(Grid(stack.shape, stack.affine)),
         "tilt_deg": round(stack.tilt_deg, 3),
         "problem": stack.problem,

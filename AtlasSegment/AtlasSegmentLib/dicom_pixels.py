@@ -94,11 +94,7 @@ def _stored_pixels(dataset: Any, item: Slice) -> Array:
         if _known_to_gdcm(syntax):
             return _decode_with_gdcm(dataset, item).T
         _require_decoder(syntax, item.path)
-    stored = np.asarray(next(iter(iter_pixels(dataset, indices=[item.frame or 0]))))
-    unused = int(dataset.BitsAllocated) - int(dataset.BitsStored)
-    if unused and stored.dtype.kind in "iu":  # overlays of old scanners; the shift extends the sign
-        stored = (stored << unused) >> unused
-    return stored.T
+    return np.asarray(next(iter(iter_pixels(dataset, indices=[item.frame or 0])))).T
 
 
 def _known_to_gdcm(syntax: Any) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from AtlasSegmentLib.cpu_threads import default_threads
 from AtlasSegmentLib.devices import Device
@@ -13,56 +14,39 @@ from AtlasSegmentLib.model import Model, load_model
 
 LEAST = 4
 """Models that are kept at least; more when one request names more."""
+Kept = TypeVar("Kept")
 Files = tuple[tuple[str, int, int], ...]
-Key = tuple[Path, int, Device, Files]
 
 
 class ModelCache:
-    """The models of this process, the ones that were used last.
+    """The models of this process, the ones that were used last."""
 
-    Args:
-        load: (folder, threads, device) -> model.
-    """
-
-    def __init__(self, load: Callable[[Path, int, Device], Model]) -> None:
-        self._load = load
-        self._models: OrderedDict[Key, Model] = OrderedDict()
+    def __init__(self) -> None:
+        self._models: OrderedDict[Hashable, tuple[Files, Any]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, folder: Path, threads: int, device: Device, room: int = LEAST) -> Model:
-        """Return a model, loaded when these very files are not loaded already.
+    def get(self, key: Hashable, files: Files, load: Callable[[], Kept], room: int = LEAST) -> Kept:
+        """Return a model, loaded when it is not there or its files have changed.
 
         Args:
-            folder: Its folder.
-            threads: CPU threads for one prediction; 0 takes what the process was set to.
-            device: Where it shall run.
+            key: What tells it from others: folder, threads, device.
+            files: State of its files; see `files_of`.
+            load: Loads it; one thread at a time, since two that load one model would need the memory of two.
             room: How many models are used in turn; those beyond it that were not used for the longest time are let go.
 
         Raises:
-            ModelError: It cannot be loaded.
+            What `load` raises.
         """
-        folder = folder.resolve()
-        threads = threads or default_threads()
-        key = (folder, threads, device, files_of(folder))
-        with self._lock:  # two threads that load one model would need the memory of two
-            model = self._models.pop(key, None)
-            if model is None:
-                self._forget(folder, threads, device, max(room, LEAST))
-                model = self._load(folder, threads, device)
-            self._models[key] = model
-            return model
-
-    def _forget(self, folder: Path, threads: int, device: Device, room: int) -> None:
-        """Make room before the new model is loaded; an older state of the same files goes first."""
-        for key in [key for key in self._models if key[:3] == (folder, threads, device)]:
-            del self._models[key]
-        while len(self._models) >= room:
-            self._models.popitem(last=False)
-
-    def clear(self) -> None:
-        """Let all models go."""
         with self._lock:
-            self._models.clear()
+            state, model = self._models.pop(key, (None, None))
+            if state != files:
+                model = None  # the old one goes before the new one comes
+                while len(self._models) >= max(room, LEAST):
+                    self._models.popitem(last=False)
+                model = load()
+            self._models[key] = (files, model)
+            result: Kept = model  # type: ignore[assignment]  # of this key's load
+            return result
 
 
 def files_of(folder: Path) -> Files:
@@ -71,9 +55,21 @@ def files_of(folder: Path) -> Files:
     return tuple(sorted((str(entry.relative_to(folder)), entry.stat().st_size, entry.stat().st_mtime_ns) for entry in found))
 
 
-MODELS = ModelCache(load_model)
+MODELS = ModelCache()
 
 
 def cached_model(folder: Path, threads: int, device: Device = "auto", room: int = LEAST) -> Model:
-    """Load a model, or return it when this process has loaded these very files already; see `ModelCache.get`. Raises ModelError."""
-    return MODELS.get(folder, threads, device, room)
+    """Load a model, or return it when this process has loaded these very files already.
+
+    Args:
+        folder: Model folder.
+        threads: CPU threads for one prediction; 0 takes what the process was set to.
+        device: Where it shall run.
+        room: See `ModelCache.get`.
+
+    Raises:
+        ModelError: It cannot be loaded.
+    """
+    folder = folder.resolve()
+    threads = threads or default_threads()
+    return MODELS.get((folder, threads, device), files_of(folder), lambda: load_model(folder, threads, device), room)

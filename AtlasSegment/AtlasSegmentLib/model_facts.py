@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,17 +13,19 @@ from AtlasSegmentLib.errors import AtlasError, ModelError
 from AtlasSegmentLib.files import read_json
 from AtlasSegmentLib.labels import structure_for
 
-Kind = Literal["atlas", "torchscript", "nnunet", "monai", "autoorgan", "unknown"]
+Kind = Literal["atlas", "torchscript", "universal", "nnunet", "monai", "autoorgan", "unknown"]
+Need = Literal["onnx", "torch", "manifest", "nnunet", "safetensors", "monai", "yaml"]
+"""What must be installed to run a model: "torch" itself, or a group of packages in Resources/requirements.txt."""
+
 KIND_TITLES: dict[Kind, str] = {
     "atlas": "Atlas model folder (ONNX)",
     "torchscript": "TorchScript file with model.json",
+    "universal": "AbdomenAtlas universal model",
     "nnunet": "nnU-Net v2 model folder",
     "monai": "MONAI bundle",
-    "autoorgan": "AutoOrgan ONNX folder",
+    "autoorgan": "nnU-Net as ONNX, with dataset.json and plans.json",
     "unknown": "not recognized",
 }
-NO_TORCH = "This model needs the Torch engine, which this version does not have."
-NO_TORCH_REMEDY = "It stays in the list for a later version; use an atlas model folder (ONNX) now."
 COPY_AGAIN = "Copy the model again from its source."
 
 _LICENSES = (
@@ -37,6 +39,7 @@ _LICENSES = (
     (r"\bbsd\b", "BSD"),
     (r"\ba?gpl|gnu [a-z ]*general public", "GPL"),
 )
+_SIDE = re.compile(r"(^|[\s_-])(left|right|l|r)($|[\s_-])", re.IGNORECASE)
 _LFS_POINTER = b"version https://git-lfs"
 _LONGEST_LICENSE_LINE = 120
 
@@ -54,6 +57,8 @@ class ModelFacts:
         license: As it says, or "".
         size: Bytes of the files that make the model.
         needs_roi: Whether it wants a region of interest.
+        needs: What must be installed to run it.
+        caution: What to know before its result is trusted, or "".
         problem: Why it cannot be used; "" when it can.
         remedy: The next step then.
     """
@@ -66,6 +71,8 @@ class ModelFacts:
     license: str = ""
     size: int = 0
     needs_roi: bool = False
+    needs: tuple[Need, ...] = ()
+    caution: str = ""
     problem: str = ""
     remedy: str = ""
 
@@ -146,7 +153,7 @@ def require_weights(path: Path, *, script: bool = False) -> None:
     """Check what can be seen of a weights file without its engine: it is there, whole, and no placeholder.
 
     Args:
-        path: An .onnx, .pt, .ts or .pth file.
+        path: An .onnx, .pt, .ts, .pth or .safetensors file.
         script: It must be a TorchScript archive, not weights alone.
 
     Raises:
@@ -174,12 +181,26 @@ def require_weights(path: Path, *, script: bool = False) -> None:
 
 def with_weights(facts: ModelFacts, paths: Iterable[Path], *, script: bool = False) -> ModelFacts:
     """Return the facts with what is wrong with the weights files, where something is; see `require_weights`."""
-    try:
+
+    def check() -> None:
         for path in paths:
             require_weights(path, script=script)
+
+    return checked(facts, check)
+
+
+def checked(facts: ModelFacts, check: Callable[[], object]) -> ModelFacts:
+    """Return the facts, with the reason of the ModelError that a check raises as their problem."""
+    try:
+        check()
     except ModelError as error:
         return replace(facts, problem=error.message, remedy=error.remedy)
     return facts
+
+
+def has_sides(organs: Iterable[str]) -> bool:
+    """Tell whether one of the structures has a side, known to the catalog or not."""
+    return any(structure_for(organ).partner is not None or _SIDE.search(organ) for organ in organs)
 
 
 def _lfs(path: Path) -> tuple[str, str]:

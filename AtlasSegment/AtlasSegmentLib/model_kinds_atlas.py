@@ -1,4 +1,7 @@
-"""Atlas model folders: model.json and the network beside it, ONNX or TorchScript. Read without pydantic, which Slicer lacks at first."""
+"""Atlas model folders: model.json and the network beside it, ONNX, TorchScript or a checkpoint of the universal model.
+
+Read without pydantic, which Slicer lacks at first.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from AtlasSegmentLib.errors import AtlasError, ModelError
-from AtlasSegmentLib.model_facts import NO_TORCH, NO_TORCH_REMEDY, ModelFacts, license_in, read_object, size_of, with_weights
+from AtlasSegmentLib.model_facts import Kind, ModelFacts, Need, license_in, read_object, size_of, with_weights
 from AtlasSegmentLib.names import safe_name
+from AtlasSegmentLib.universal_network import ARCHITECTURES
 
 FILE = "model.json"
 _FORMAT = "atlas-model/1"
 _MEND = "Mend model.json as the README's model section describes."
-_TORCH_ENGINES = frozenset({"torch", "torchscript"})
+_ENGINES: dict[str, tuple[Kind, tuple[Need, ...]]] = {
+    "onnx": ("atlas", ("manifest", "onnx")),
+    "torchscript": ("torchscript", ("manifest", "torch")),
+    "torch": ("universal", ("manifest", "torch")),
+}
 
 
 def is_atlas(folder: Path) -> bool:
@@ -33,24 +41,23 @@ def describe_atlas(folder: Path, *, thorough: bool = False) -> ModelFacts:
     """
     content = read_object(folder / FILE)
     _require_format(content)
-    torch = content.get("engine") in _TORCH_ENGINES
-    network = folder / _text(content, "file")
+    kind, needs = _engine(content)
+    files = [folder / _text(content, "file")]
+    if kind == "universal":
+        needs += _universal_needs(content, files[0])
+        files += [folder / _text(content, "text_encoding")] if content.get("text_encoding") else []
     facts = ModelFacts(
         path=folder,
-        kind="torchscript" if torch else "atlas",
+        kind=kind,
         name=_text(content, "name"),
         title=str(content.get("title", "")),
         organs=_organs(content),
         license=str(content.get("license", "")) or license_in(folder),
-        size=size_of([folder / FILE, network, *folder.glob(f"{network.name}*data")]),
+        size=size_of([folder / FILE, *files, *folder.glob(f"{files[0].name}*data")]),
         needs_roi=_needs_roi(content),
-        problem=NO_TORCH if torch else "",
-        remedy=NO_TORCH_REMEDY if torch else "",
+        needs=needs,
     )
-    if not torch and content.get("engine") != "onnx":
-        message = f'{FILE}: engine {content.get("engine")!r} is not known; "onnx" and "torchscript" are.'
-        raise ModelError(message, _MEND)
-    facts = with_weights(facts, [network], script=torch)
+    facts = with_weights(facts, files, script=kind == "torchscript")
     if facts.usable and thorough and importlib.util.find_spec("pydantic") is not None:
         from AtlasSegmentLib.model_manifest import read_manifest
 
@@ -67,6 +74,23 @@ def _require_format(content: dict[str, Any]) -> None:
     message = f'{FILE} has {found}; expected format "{_FORMAT}".'
     remedy = "Update Atlas Annotator." if str(content.get("format", "")).startswith("atlas-model/") else _MEND
     raise ModelError(message, remedy)
+
+
+def _engine(content: dict[str, Any]) -> tuple[Kind, tuple[Need, ...]]:
+    engine = content.get("engine")
+    if isinstance(engine, str) and engine in _ENGINES:
+        return _ENGINES[engine]
+    message = f"{FILE}: engine {engine!r:.60} is not known; {', '.join(_ENGINES)} are."
+    raise ModelError(message, _MEND)
+
+
+def _universal_needs(content: dict[str, Any], weights: Path) -> tuple[Need, ...]:
+    architecture = content.get("architecture")
+    if architecture not in ARCHITECTURES:
+        message = f"{FILE}: architecture {architecture!r:.60} is not known; {' and '.join(ARCHITECTURES)} are."
+        raise ModelError(message, _MEND)
+    transformer: tuple[Need, ...] = ("monai",) if "swin" in str(architecture) else ()
+    return (*transformer, "safetensors") if weights.suffix == ".safetensors" else transformer
 
 
 def _text(content: dict[str, Any], key: str) -> str:

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from AtlasSegmentLib import geometry
 from AtlasSegmentLib.case_folder import LabelFolder
@@ -184,9 +184,11 @@ class ModelManifest(_Part):
             raise ValueError(message)
         return value
 
-    @field_validator("name", "file")
+    @field_validator("name", "file", "text_encoding")
     @classmethod
-    def _stays_in_its_folder(cls, value: str) -> str:
+    def _stays_in_its_folder(cls, value: str, field: ValidationInfo) -> str:
+        if field.field_name == "text_encoding" and not value:
+            return value
         try:
             return safe_name(value, "name")
         except AtlasError as error:

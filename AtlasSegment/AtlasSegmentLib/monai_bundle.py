@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from AtlasSegmentLib.devices import Device
-from AtlasSegmentLib.errors import AtlasError, ModelError
+from AtlasSegmentLib.errors import ModelError
 from AtlasSegmentLib.files import sha256_of
 from AtlasSegmentLib.model_facts import COPY_AGAIN, license_in, listing, read_object
 from AtlasSegmentLib.model_kinds_monai import METADATA, bundle_name, config_path, label_names
@@ -67,10 +67,8 @@ def bundle_manifest(folder: Path, config: BundleConfig, weights: Path | None = N
     """
     metadata = read_object(folder / METADATA)
     _require_one_image(folder, metadata)
-    before = read_preprocessing(
-        _steps(config, ("evaluator", "val_data_loader", "dataset", "transform"), "preprocessing", "image_key", "image")
-    )
-    output = read_postprocessing(_steps(config, ("evaluator", "postprocessing"), "postprocessing", "", "pred"))
+    before = read_preprocessing(_steps(config, _TRANSFORM, "preprocessing", "image"))
+    output = read_postprocessing(_steps(config, ("evaluator", "postprocessing"), "postprocessing", "pred"))
     labels, has_background = label_names(folder, metadata, softmax=output["activation"] == "softmax")
     content = {
         "format": FORMAT,
@@ -232,7 +230,4 @@ def _network(part: Component | None, weights: Path, threads: int, device: Device
 
 def check_bundle(folder: Path) -> ModelManifest:
     """Return what a bundle's config and metadata say, without its weights. Raises ModelError as `load_bundle` does for them."""
-    try:
-        return bundle_manifest(Path(folder), bundle_config(Path(folder)))
-    except AtlasError as error:
-        raise ModelError(error.message, error.remedy) from error
+    return bundle_manifest(Path(folder), bundle_config(Path(folder)))

@@ -54,3 +54,9 @@ def not_finite(name: str) -> ModelError:
     """Return the error for a network that gives values that are not finite."""
     message = f"{name}: the network gives values that are not finite; its weights are damaged."
     return ModelError(message, "Copy the model again from its source.")
+
+
+def use_precision(network: Network, precision: str) -> None:
+    """Let a network on a GPU compute in "float16" or "float32"; one in an ONNX file, or on a CPU, keeps its own."""
+    if network.device == "gpu" and hasattr(network, "precision"):
+        network.precision = precision

@@ -54,6 +54,7 @@ def load_nnunet(
 
 
 def _from_checkpoints(found: NnunetFolder, files: list[Path], threads: int, device: Device) -> NnunetModel:
+    from AtlasSegmentLib.nnunet_architecture import trained_by
     from AtlasSegmentLib.nnunet_network import build_network, load_weights
     from AtlasSegmentLib.torch_checkpoint import load_checkpoint
     from AtlasSegmentLib.torch_network import TorchNetwork
@@ -64,7 +65,8 @@ def _from_checkpoints(found: NnunetFolder, files: list[Path], threads: int, devi
         checkpoint = load_checkpoint(path)
         configuration = found.plans.configuration(checkpoint.configuration or found.configuration or "3d_fullres")
         channels = found.dataset.channels_in(cascade=configuration.previous_stage is not None)
-        module = load_weights(build_network(configuration.architecture, channels, found.dataset.heads), checkpoint.weights, path)
+        architecture = trained_by(configuration.architecture, checkpoint.trainer)
+        module = load_weights(build_network(architecture, channels, found.dataset.heads), checkpoint.weights, path)
         networks.append(TorchNetwork(module, device, threads, name=path))
         checkpoints.append((configuration, checkpoint.mirror_axes, checkpoint.sha256))
     configuration, mirror_axes, _ = checkpoints[0]

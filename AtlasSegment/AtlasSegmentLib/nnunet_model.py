@@ -11,7 +11,7 @@ import numpy as np
 from AtlasSegmentLib.errors import ModelError
 from AtlasSegmentLib.inference_settings import InferenceSettings
 from AtlasSegmentLib.labels import LabelTable
-from AtlasSegmentLib.network import Float32, Network
+from AtlasSegmentLib.network import Float32, Network, use_precision
 from AtlasSegmentLib.nnunet_back import Blocks, labels_of, largest, painted
 from AtlasSegmentLib.nnunet_image import Layout, layout, network_image
 from AtlasSegmentLib.nnunet_labels import Dataset
@@ -179,6 +179,8 @@ class NnunetModel:
         """Yield finished planes of logits on the network's grid, without padding, averaged over folds."""
         form, settings, progress = job.form, job.settings, job.progress
         networks = self._networks[: settings.folds]
+        for network in networks:
+            use_precision(network, settings.precision)
         shown = self._shown(job)
         padded, first = _padded(shown, self._spec.window)
         del shown

@@ -24,6 +24,7 @@ from AtlasSegmentLib.parity import (
     SAME,
     MaskParity,
     PatchParity,
+    Recorder,
     compare_masks,
     compare_networks,
     networks_of,
@@ -207,7 +208,7 @@ def masks_parity(model: Model, other: Model, ct: Volume, roi: Roi | Region | Non
     settings = PRESETS["balanced"]
     first = model.segment(ct, roi, settings).masks(ct.grid)
     second = other.segment(ct, roi, settings).masks(ct.grid)
-    return compare_masks(ct.grid, model.spec.table, first, second, ct.source)
+    return compare_masks(ct.grid, model.spec.table, first, second, Path(ct.source).name)
 
 
 def _require_same(source: Path, done: Export, precision: Precision) -> None:

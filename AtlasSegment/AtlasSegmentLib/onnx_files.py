@@ -70,7 +70,25 @@ def to_float16(model: Any) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one for every weight below 6e-8, which becomes that
-        return convert_float_to_float16(model, keep_io_types=True)
+        converted = convert_float_to_float16(model, keep_io_types=True)
+    _sort_nodes(converted.graph)
+    return converted
+
+
+def _sort_nodes(graph: Any) -> None:
+    """Put every node behind those that it needs, as ONNX wants it; the converter appends its casts at the end."""
+    made = {name for node in graph.node for name in node.output if name}
+    waiting, done, ordered = list(graph.node), set(), []
+    while waiting:
+        ready = [node for node in waiting if all(name in done or name not in made for name in node.input)]
+        if not ready:  # a circle, which no exporter writes: the reader will say so
+            return
+        ordered += ready
+        done |= {name for node in ready for name in node.output}
+        waiting = [node for node in waiting if not set(node.output) <= done]
+    nodes = [type(node).FromString(node.SerializeToString()) for node in ordered]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def facts_in(metadata: Mapping[str, str]) -> dict[str, Any]:

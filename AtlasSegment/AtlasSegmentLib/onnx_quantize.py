@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -45,7 +44,7 @@ class Quantized:
         folder: The new model folder.
         mode: What was done.
         size_ratio: Bytes of the new networks by those of the old ones.
-        time_ratio: Time of one pass of the new network by that of the old one, on this CPU; None when there was no CT to try it on.
+        time_ratio: Time of the fastest pass of the new network by that of the old one, on this CPU; None without a CT.
         cts: For each CT, how the masks agree with those of the model as it was.
     """
 
@@ -117,10 +116,10 @@ def quantize(
             progress(0.4 + 0.2 * number / len(files), f"{mode} of {path.name}")
             _write(path, folder / path.name, mode, recorders[number].patches)
         _describe(source, folder, files, mode)
-        smaller = [OnnxNetwork(folder / path.name, threads, "cpu") for path in files]
+        smaller = [Recorder(OnnxNetwork(folder / path.name, threads, "cpu")) for path in files]
         progress(0.6, "run the smaller model")
         cts = tuple(_compared(with_networks(model, smaller), sample, old) for sample, old in zip(samples, before, strict=True))
-        faster = _time_ratio(networks_of(model)[0], smaller[0], recorders[0].patches)
+        faster = smaller[0].seconds / recorders[0].seconds if samples else None
         ratio = sum((folder / path.name).stat().st_size for path in files) / sum(path.stat().st_size for path in files)
         result = Quantized(out, mode, ratio, faster, cts)
         write_json(folder / REPORT, _report(source, result))
@@ -148,20 +147,7 @@ def _masks(model: Model, sample: Sample) -> Any:
 
 
 def _compared(model: Model, sample: Sample, before: Any) -> MaskParity:
-    return compare_masks(sample.ct.grid, model.spec.table, before, _masks(model, sample), sample.ct.source)
-
-
-def _time_ratio(old: Any, new: OnnxNetwork, patches: Sequence[Float32]) -> float | None:
-    """Return how much longer one pass takes, both networks in turn and the best of three each."""
-    if not patches:
-        return None
-    best = [float("inf"), float("inf")]
-    for _ in range(3):
-        for number, network in enumerate((old, new)):
-            begin = time.perf_counter()
-            network.run(patches[0])
-            best[number] = min(best[number], time.perf_counter() - begin)
-    return best[1] / best[0]
+    return compare_masks(sample.ct.grid, model.spec.table, before, _masks(model, sample), Path(sample.ct.source).name)
 
 
 def _write(source: Path, target: Path, mode: Mode, patches: Sequence[Float32]) -> None:
@@ -234,6 +220,7 @@ def _describe(source: Path, folder: Path, files: Sequence[Path], mode: Mode) -> 
             copy_file(path, folder / path.name)
     if (source / FILE).is_file():
         manifest = read_object(source / FILE)
+        manifest.pop("measured", None)  # of other weights
         name = f"{manifest.get('name')}-{mode}"
         write_json(folder / FILE, {**manifest, "name": name, "sha256": sha256_of(folder / files[0].name)})
 

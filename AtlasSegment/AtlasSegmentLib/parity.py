@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import heapq
+import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -80,7 +82,7 @@ def random_patches(shape: Sequence[int], count: int = 4, seed: int = 0) -> Itera
         coarse = random.standard_normal((shape[0], *(max(2, -(-n // _COARSE)) for n in shape[1:])), np.float32)
         factors = [1.0, *(n / c for n, c in zip(shape[1:], coarse.shape[1:], strict=True))]
         smooth = zoom(coarse, factors, order=1, grid_mode=False)
-        yield np.ascontiguousarray(smooth / max(float(smooth.std()), 1e-6), np.float32)[None]
+        yield np.ascontiguousarray((smooth - smooth.mean()) / max(float(smooth.std()), 1e-6), np.float32)[None]
 
 
 def compare_networks(one: Network, other: Network, batches: Iterable[Float32], *, overlapping: bool = False) -> PatchParity:
@@ -130,15 +132,19 @@ def compare_masks(grid: Grid, table: LabelTable, one: Mapping[int, SparseVolume]
 
 
 class Recorder:
-    """A network that keeps those patches it is shown that hold most, such as for calibration.
+    """A network that keeps those patches it is shown that hold most, such as for calibration, and the time that it takes.
 
     Args:
         network: The network that does the work.
         keep: How many patches to keep.
+
+    Attributes:
+        seconds: Of the fastest run, for one patch; infinite before the first.
     """
 
-    def __init__(self, network: Network, keep: int) -> None:
+    def __init__(self, network: Network, keep: int = 0) -> None:
         self._network, self._keep = network, keep
+        self.seconds = math.inf
         self._seen: list[tuple[float, int, Float32]] = []
         self._count = 0
 
@@ -159,13 +165,16 @@ class Recorder:
 
     def run(self, batch: Float32) -> Float32:
         """Run the network within and keep a copy of what it was shown."""
-        for patch in batch:
+        for patch in batch[: None if self._keep else 0]:
             self._count += 1
             spread = float(patch[0].std())  # a patch of air alone teaches nothing
             if len(self._seen) < self._keep or spread > self._seen[0][0]:
                 keep = heapq.heappush if len(self._seen) < self._keep else heapq.heapreplace
                 keep(self._seen, (spread, self._count, patch[None].copy()))
-        return self._network.run(batch)
+        begin = time.perf_counter()
+        result = self._network.run(batch)
+        self.seconds = min(self.seconds, (time.perf_counter() - begin) / len(batch))
+        return result
 
 
 def networks_of(model: Model) -> tuple[Network, ...]:

@@ -153,5 +153,6 @@ def _between_pairs(space: LabelSpace) -> Midline | None:
             continue
         centers = [_slice_centers(space, part.box, part.mask) for part in parts[:2]]
         (x1, z1), (x2, z2) = ((c[:, :2] * c[:, 2:]).sum(axis=0) / c[:, 2].sum() for c in centers)
-        rows.append(((x1 + x2) / 2, (z1 + z2) / 2, float(parts[0].voxels)))
+        if abs(z1 - z2) <= abs(x1 - x2) / 2:  # else they lie above each other: two ribs of one side
+            rows.append(((x1 + x2) / 2, (z1 + z2) / 2, float(parts[0].voxels)))
     return _curve(np.array(rows), "paired structures") if rows else None

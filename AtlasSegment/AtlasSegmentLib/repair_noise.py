@@ -95,7 +95,8 @@ def _noise_of(space: LabelSpace, value: int, parts: list[Part], options: NoiseOp
     largest, *others = parts
     borders, noise, kept = space.borders(largest), [], 0
     for part in others:
-        if part.voxels * space.voxel_mm3 >= options.max_mm3 or part.voxels >= options.max_share * largest.voxels:
+        # 1e-9: eight voxels of 125 mm3 are 1000 mm3 whatever the rounding of an affine.
+        if part.voxels * space.voxel_mm3 >= options.max_mm3 * (1 - 1e-9) or part.voxels >= options.max_share * largest.voxels:
             kept += part.voxels
         elif not space.borders(part) & borders:
             noise.append((part, largest.voxels))

@@ -12,6 +12,8 @@ from AtlasSegmentLib.repair_rib_pieces import SIDE_BY_SIDE_MM, RibPiece, RibVoxe
 _MOST_GAP = 8  # bins of angle: a quarter of the way around the chest
 _REACH = 4  # bins at an end that tell which way a rib runs
 _LEAST = 2
+SPECK_SHARE = 0.02
+"""What is smaller than this share of the largest piece is no rib and continues none."""
 
 
 def join_broken(voxels: RibVoxels, pieces: Sequence[RibPiece]) -> tuple[RibVoxels, list[RibPiece]]:
@@ -23,7 +25,8 @@ def join_broken(voxels: RibVoxels, pieces: Sequence[RibPiece]) -> tuple[RibVoxel
     Returns:
         The voxels with new piece numbers, and the pieces, the largest first.
     """
-    pairs = sorted((miss, a.number, b.number) for a in pieces for b in pieces if (miss := _miss(a, b)) is not None)
+    ribs = [piece for piece in pieces if piece.voxels >= SPECK_SHARE * pieces[0].voxels]
+    pairs = sorted((miss, a.number, b.number) for a in ribs for b in ribs if (miss := _miss(a, b)) is not None)
     follows: dict[int, int] = {}
     led: set[int] = set()
     for _, a, b in pairs:

@@ -31,8 +31,10 @@ MARGIN_MM = 3.0
 """Numbers are believed when all others that begin with another one cost this much more ..."""
 PIECE_MARGIN_MM = 1.0
 """... and all that differ for any one rib this much."""
+MOST = 0.6
+"""Without vertebrae, this share of the ribs must have the right number already."""
 _SPACING_MM, _LEAST_SPACING_MM, _MOST_SPACING_MM = 27.0, 15.0, 45.0
-_SMOOTH = 30.0
+_SMOOTH = 10.0
 _NEVER = 1e6
 
 Floats = npt.NDArray[np.float64]
@@ -70,38 +72,40 @@ class Numbers:
         pieces: The pieces in their order.
         numbers: Number of each.
         margins_mm: How much more the best numbering costs that has another number there.
+        anchored: A rib reaches a vertebra.
+        kept: Mean share of the pieces that had their number already.
     """
 
     pieces: tuple[RibPiece, ...]
     numbers: tuple[int, ...]
     margins_mm: tuple[float, ...]
+    anchored: bool
+    kept: float
 
     @property
     def certain(self) -> bool:
         """Tell whether the numbers can be believed."""
-        return self.margins_mm[0] >= MARGIN_MM and min(self.margins_mm) >= PIECE_MARGIN_MM
+        clear = self.margins_mm[0] >= MARGIN_MM and min(self.margins_mm) >= PIECE_MARGIN_MM
+        return clear and (self.anchored or self.kept >= MOST)
 
 
 def levels(pieces: Sequence[RibPiece]) -> dict[int, float]:
     """Return the level in mm of each piece by its number, with one shape for all pieces of both sides (least squares)."""
     n = len(pieces)
-    rows, heights = [], []
+    scale = _SMOOTH * np.mean([piece.voxels for piece in pieces]) / BINS
+    # Normal equations, for unknowns (levels, shape) and equations weighted by the number of voxels.
+    matrix, right = np.zeros((n + BINS, n + BINS)), np.zeros(n + BINS)
     for i, piece in enumerate(pieces):
-        for b in np.flatnonzero(piece.count).tolist():
-            row = np.zeros(n + BINS)
-            weight = float(np.sqrt(piece.count[b]))
-            row[i] = row[n + b] = weight
-            rows.append(row)
-            heights.append(weight * piece.height[b])
-    scale = _SMOOTH * np.sqrt(np.mean([piece.voxels for piece in pieces]) / BINS)
-    for b in range(1, BINS - 1):  # the shape goes on smoothly where no rib is
-        row = np.zeros(n + BINS)
-        row[n + b - 1 : n + b + 2] = scale * np.array([1, -2, 1]) / 10
-        rows.append(row)
-        heights.append(0.0)
-    gauge = np.zeros(n + BINS)
-    gauge[n:] = scale
-    solution = np.linalg.lstsq(np.array([*rows, gauge]), np.array([*heights, 0.0]), rcond=None)[0]
+        shape = slice(n, n + BINS)
+        matrix[i, i] += piece.count.sum()
+        matrix[i, shape] += piece.count
+        matrix[shape, i] += piece.count
+        matrix[shape, shape] += np.diag(piece.count)
+        right[i] += (piece.count * piece.height).sum()
+        right[shape] += piece.count * piece.height
+    bend = np.diff(np.eye(BINS), 2, axis=0)  # the shape goes on smoothly where no rib is
+    matrix[n:, n:] += scale * (bend.T @ bend + 1 / BINS)  # and is zero on average
+    solution = np.linalg.solve(matrix, right)
     return {piece.number: float(solution[i]) for i, piece in enumerate(pieces)}
 
 
@@ -142,14 +146,16 @@ def number_side(
         spacing_mm: Usual distance of two levels.
         spine: There are vertebrae that tell where the ribs end.
     """
-    own_mm = OWN_NUMBER_MM if all(item.vertebra_mm is None for item in evidence) else OWN_BESIDE_SPINE_MM
+    anchored = any(item.vertebra_mm is not None for item in evidence)
+    own_mm = OWN_BESIDE_SPINE_MM if anchored else OWN_NUMBER_MM
     costs = np.array([item.costs(own_mm, spine) for item in evidence])
     steps = [_step_costs(a, b, _gap(a, b, level) / spacing_mm) for a, b in pairwise(ordered)]
     through = _through(costs, steps)
     numbers = _cheapest(costs, steps)
     cost = float(through.min())
     others = np.where(np.array(NUMBERS) == np.array(numbers)[:, None], np.inf, through)
-    return Numbers(tuple(ordered), tuple(numbers), tuple((others.min(axis=1) - cost).tolist()))
+    kept = float(np.mean([item.own[number] for item, number in zip(evidence, numbers, strict=True)]))
+    return Numbers(tuple(ordered), tuple(numbers), tuple((others.min(axis=1) - cost).tolist()), anchored, kept)
 
 
 def _step_costs(a: RibPiece, b: RibPiece, expected: float) -> Floats:

@@ -15,16 +15,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from AtlasSegmentLib import geometry
-from AtlasSegmentLib.components import Mask
+from AtlasSegmentLib.components import Box, Mask
 from AtlasSegmentLib.repair_midline import find_midline
 from AtlasSegmentLib.repair_report import Repaired, RepairReport, ReportBuilder
-from AtlasSegmentLib.repair_rib_breaks import join_broken
+from AtlasSegmentLib.repair_rib_breaks import SPECK_SHARE, join_broken
 from AtlasSegmentLib.repair_rib_numbers import NUMBERS, Evidence, Numbers, from_the_head, levels, number_side, spacing_of
 from AtlasSegmentLib.repair_rib_pieces import RibPiece, RibVoxels, find_pieces, medial_end
 from AtlasSegmentLib.repair_space import LabelSpace
 from AtlasSegmentLib.volume import LabelVolume, Volume
 
-SPECK_SHARE = 0.02
 AT_SPINE_MM = 15.0
 """A rib whose medial end is farther from every vertebra is not joined to the spine in this image."""
 MEDIAL_MM = 25.0
@@ -100,7 +99,7 @@ class _Work:
 
     def rename(self, side: str, found: Numbers, evidence: Sequence[Evidence]) -> None:
         """Give the ribs of one side their names, or say why not."""
-        reason = _doubt(self._space, found, any(item.vertebra_mm is not None for item in evidence))
+        reason = _doubt(self._space, found)
         if reason:
             self._report.remark(f"The {side} ribs are left as they are: {reason}.")
             return
@@ -139,20 +138,23 @@ class _Spine:
         from scipy.spatial import cKDTree
 
         boxes = space.boxes()
-        self._trees = []
-        for name in _VERTEBRAE:
-            value = space.value(name)
-            points = _surface(space, value) if value is not None and value in boxes else None
-            self._trees.append(None if points is None else cKDTree(points))
-        self.known = any(tree is not None for tree in self._trees[1:13])
+        values = [space.value(name) for name in _VERTEBRAE]
+        points = [_surface(space, value, boxes[value]) if value in boxes else None for value in values]
+        self._trees = [None if found is None else cKDTree(found) for found in points]
+        self.known = any(found is not None for found in points[1:13])
+        self._all = cKDTree(np.concatenate([found for found in points if found is not None])) if self.known else None
+
+    def nearest(self, points: geometry.Matrix) -> geometry.Matrix:
+        """Return the distance in mm of points, RAS mm (n, 3), to the nearest vertebra; inf without one."""
+        return np.full(len(points), np.inf) if self._all is None else np.asarray(self._all.query(points)[0])
 
     def distances(self, points: geometry.Matrix) -> geometry.Matrix:
         """Return (14, n) mm from points, RAS mm (n, 3), to each vertebra; inf where it is not in the map."""
         return np.array([np.full(len(points), np.inf) if tree is None else tree.query(points)[0] for tree in self._trees])
 
 
-def _surface(space: LabelSpace, value: int) -> geometry.Matrix:
-    part = space.parts(value, space.boxes()[value])[0]
+def _surface(space: LabelSpace, value: int, box: Box) -> geometry.Matrix:
+    part = space.parts(value, box)[0]
     index = np.argwhere(_shell(part.mask)) + [side.start for side in part.box]
     return space.world(index[:: max(1, len(index) // _SURFACE_POINTS)])
 
@@ -168,7 +170,7 @@ def _evidence(voxels: RibVoxels, piece: RibPiece, spine: _Spine, numbers: dict[i
     own = np.bincount([numbers[value] for value in voxels.value[mine].tolist()], minlength=len(NUMBERS)) / piece.voxels
     if not spine.known:
         return Evidence(None, own)
-    to_spine = spine.distances(voxels.world[mine]).min(axis=0)
+    to_spine = spine.nearest(voxels.world[mine])
     # Where the image ends at the medial end, the vertebra that the rib comes from may lie outside.
     cut = bool(voxels.border[mine][np.argmin(to_spine)])
     if cut or to_spine.min() > AT_SPINE_MM:
@@ -176,13 +178,13 @@ def _evidence(voxels: RibVoxels, piece: RibPiece, spine: _Spine, numbers: dict[i
     return Evidence(spine.distances(medial_end(voxels, piece, to_spine, MEDIAL_MM)).mean(axis=1), own)
 
 
-def _doubt(space: LabelSpace, found: Numbers, anchored: bool) -> str:
+def _doubt(space: LabelSpace, found: Numbers) -> str:
     doubled = [piece for piece in found.pieces if piece.doubled]
     if doubled:
         ml = doubled[0].voxels * space.voxel_mm3 / 1000
         return f"a piece of {ml:.1f} ml looks like two ribs grown together, so that counting would go wrong"
     if found.certain:
         return ""
-    if anchored:
+    if found.anchored:
         return "the vertebrae, the gaps between the ribs and their order do not agree on one numbering"
     return "no rib reaches a vertebra in this map, and the numbers that the ribs have do not agree with their order"

@@ -107,6 +107,10 @@ def load_atlas_model(folder: Path, threads: int = 0, device: Device = "auto") ->
 
 
 def _network(spec: ModelManifest, path: Path, threads: int, device: Device) -> Network:
+    if spec.engine == "torch":
+        from AtlasSegmentLib.universal_model import load_universal
+
+        return load_universal(path.parent, spec, threads, device)
     if spec.engine == "torchscript":
         from AtlasSegmentLib.torch_network import load_torchscript
 

@@ -28,7 +28,7 @@ def nearest(values: Array, grid: Grid, ct: Grid) -> SparseVolume:
     box = regions.covered_voxels(ct, grid)
     order, sign = geometry.reorientation(ct.orientation, grid.orientation)
     turned = geometry.reorient_affine(ct.affine, ct.shape, order, sign)
-    to_grid = np.linalg.solve(grid.affine, turned)
+    to_grid = np.asarray(np.linalg.solve(grid.affine, turned), np.float64)
     off_axis = np.abs(to_grid[:3, :3] - np.diag(np.diag(to_grid[:3, :3]))).max()
     if off_axis > _PARALLEL * np.abs(np.diag(to_grid)[:3]).max():
         return SparseVolume(ct, box, resample(Volume(values, grid.affine), regions.sub_grid(ct, box), "nearest").array)

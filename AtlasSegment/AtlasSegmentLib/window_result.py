@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -69,14 +70,15 @@ class Kept:
 
     @property
     def _first(self) -> int:
-        return self._seen.place[self._order[0]].start
+        return int(self._seen.place[self._order[0]].start)
 
     def _part(self, array: Array, first: int, count: int) -> Array:
         """Return the planes of an array on the grid as a view with axes in `order`."""
         lead = array.ndim - 3
         place = list(self._seen.place)
         place[self._order[0]] = slice(self._first + first, self._first + first + count)
-        part: Array = array[(..., *place)].transpose([*range(lead), *(lead + axis for axis in self._order)])
+        index: tuple[Any, ...] = (..., *place)
+        part: Array = array[index].transpose([*range(lead), *(lead + axis for axis in self._order)])
         return part
 
     def _framed(self, values: Float32) -> Float32:

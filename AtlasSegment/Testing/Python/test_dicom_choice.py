@@ -21,10 +21,12 @@ from dicom_phantoms import Phantom
 
 pydicom = pytest.importorskip("pydicom")
 
+STUDY = "1.2.826.0.1.3680043.8.498.1"
+
 
 def series(folder: Path, number: int, slices: int = 4, **tags: Any) -> Phantom:
     """Write an axial CT series of a study."""
-    made = Phantom((12, 10, slices), tags={"SeriesNumber": number, **tags})
+    made = Phantom((12, 10, slices), tags={"SeriesNumber": number, "StudyInstanceUID": STUDY, **tags})
     made.write(folder)
     return made
 
@@ -58,7 +60,9 @@ def test_of_a_whole_study_the_axial_ct_with_most_slices_is_read(tmp_path: Path, 
     series(study / "IMG" / "S03", 3, 4)
     series(study / "IMG" / "S04", 4, 9, Modality="PT", SOPClassUID="1.2.840.10008.5.1.4.1.1.128")
     coronal = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
-    Phantom((12, 10, 9), axes=coronal, step=(0, 2.5, 0), tags={"SeriesNumber": 5}).write(study / "IMG" / "S05", ending="")
+    Phantom((12, 10, 9), axes=coronal, step=(0, 2.5, 0), tags={"SeriesNumber": 5, "StudyInstanceUID": STUDY}).write(
+        study / "IMG" / "S05", ending=""
+    )
     with caplog.at_level(logging.INFO):
         volume = read_dicom_folder(study)
     assert volume.shape == made.shape
@@ -100,6 +104,16 @@ def test_two_phases_that_the_rule_cannot_tell_apart_are_asked_for(tmp_path: Path
         read_dicom_folder(tmp_path)
     assert "--series" in caught.value.remedy
     assert chosen(tmp_path, series="5") == "5"
+
+
+def test_between_studies_nothing_is_chosen_unasked(tmp_path: Path) -> None:
+    series(tmp_path / "today", 4, 9)
+    series(tmp_path / "years ago", 5, 4, StudyInstanceUID="1.2.3.4")
+    with pytest.raises(InputError, match=r"series of 2 studies.*number 4.*in .*today; .*number 5.*in .*years ago") as caught:
+        read_dicom_folder(tmp_path)
+    assert "--series" in caught.value.remedy
+    assert chosen(tmp_path, series="5") == "5"
+    assert read_volume(next((tmp_path / "today").iterdir())).shape[2] == 9
 
 
 def test_a_series_is_named_by_number_uid_or_end_of_uid(tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ import typer
 from typer.testing import CliRunner, Result
 
 from atlas_phantoms import FIT, files_below, make_model
-from AtlasSegmentLib import commands, model_catalogue
+from AtlasSegmentLib import model_catalogue
+from AtlasSegmentLib.commands_model import model_app
 from AtlasSegmentLib.errors import AtlasError, InputError, ModelError
 from model_server import ModelServer, model_server, zipped
 
 APP = typer.Typer(pretty_exceptions_enable=False)
-commands.add_to(APP)
+APP.add_typer(model_app(), name="model")
 
 OPEN = {"name": "MIT", "commercial": True, "form": False, "url": "https://example.org/open"}
 CLOSED = {"name": "CC-BY-NC-4.0", "commercial": False, "form": False, "url": "https://example.org/closed"}
@@ -98,6 +99,17 @@ def offered(server: ModelServer, folder: Path) -> dict[str, Any]:
         {"name": "model-clicks", "files": [{"url": server.url("/a.zip")}], "problem": "It wants clicks."},
     ]
     return {"format": "atlas-catalogue/1", "sources": [], "models": [{**plain, **model} for model in models]}
+
+
+def test_the_program_has_these_commands_with_an_example_each() -> None:
+    from AtlasSegmentLib import commands
+
+    program = typer.Typer()
+    commands.add_to(program)
+    for name in ("list", "show", "add", "remove", "check", "convert", "export-onnx", "quantize"):
+        result = CliRunner().invoke(program, ["model", name, "--help"])
+        assert result.exit_code == 0
+        assert f"Example: atlas model {name}" in result.stdout
 
 
 def test_the_real_catalogue_is_listed_and_nothing_is_made_or_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,16 @@ def test_a_model_that_is_there_is_not_downloaded_again_unless_told_to(server: Mo
     assert [model.record.version for model in store.installed()] == ["1.3"]
 
 
+def test_an_nnunet_model_deep_in_its_archive_is_found_and_listed_once(server: ModelServer, store: ModelStore) -> None:
+    inside = "Dataset291_organs/nnUNetTrainerNoMirroring__nnUNetPlans__3d_fullres"
+    server.files["/nnunet.zip"] = zipped(
+        {f"{inside}/{name}": b"{}" for name in ("dataset.json", "plans.json", "fold_0/checkpoint_final.pth")}
+    )
+    model = store.download(entry(server, "/nnunet.zip", kind="nnunet"))
+    listed = ModelList(store.root.parent / "settings", [store.root]).models()
+    assert [found.facts.path for found in listed] == [(model.folder / inside).resolve()]
+
+
 def test_a_file_that_changed_at_its_address_since_the_first_download_is_told(
     server: ModelServer, store: ModelStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

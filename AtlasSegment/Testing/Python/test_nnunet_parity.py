@@ -29,7 +29,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "mirrored along two axes": {"mirror_axes": (0, 2), "seed": 4, "patch": (48, 48, 48)},
     "transposed axes": {"transpose": (2, 0, 1), "seed": 5, "spacing": (4, 3.5, 3.7)},
     "thick slices": {"spacing": (12, 3, 3), "patch": (8, 40, 40), "seed": 6},
-    "2d": {"configuration": "2d", "seed": 7, "patch": (48, 48)},
+    "2d": {"configuration": "2d", "seed": 7, "patch": (32, 48, 48)},
     "low resolution": {"configuration": "3d_lowres", "seed": 8},
     "regions": {
         "labels": {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "middle": 3},

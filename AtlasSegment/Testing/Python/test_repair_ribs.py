@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from thorax_phantom import RIBS, SPINE, TABLE, Build, ball, relabeled, rib_line, thorax, without
 
+from AtlasSegmentLib import geometry
 from AtlasSegmentLib.label_conversion import swap_sides
 from AtlasSegmentLib.labels import LabelTable, load_table
 from AtlasSegmentLib.repair_report import Repaired
 from AtlasSegmentLib.repair_ribs import repair_ribs
-from AtlasSegmentLib.volume import LabelVolume
+from AtlasSegmentLib.resample import resample
+from AtlasSegmentLib.volume import Grid, LabelVolume
 from AtlasSegmentLib.volume_io import read_label_volume
+from thorax_phantom import RIBS, SPINE, TABLE, Build, ball, relabeled, rib_line, thorax, without
 
 ORIENTATIONS = ("RAS", "LPS", "LAS", "RPI", "PIR", "SAL")
 SHIFTED_UP = {f"rib_{side}_{n}": f"rib_{side}_{max(n - 1, 1)}" for side in ("left", "right") for n in range(1, 13)}
@@ -38,8 +40,12 @@ def wrong(found: Repaired, truth: LabelVolume) -> int:
     return int(np.count_nonzero(found.labels.array != truth.array))
 
 
-@pytest.mark.parametrize("damage", [{}, shuffled(0), shuffled(1), SHIFTED_UP, SHIFTED_DOWN, SWAPPED], ids=str)
-@pytest.mark.parametrize("build", [Build(), Build(bend_mm=35), Build(missing=("rib_left_12",)), Build(fat=7.0)], ids=str)
+@pytest.mark.parametrize("damage", [shuffled(0), SHIFTED_UP, SWAPPED], ids=["shuffled", "shifted", "swapped"])
+@pytest.mark.parametrize(
+    "build",
+    [Build(), Build(bend_mm=35), Build(missing=("rib_left_12",)), Build(fat=7.0)],
+    ids=["usual", "scoliosis", "eleven ribs", "thick ribs"],
+)
 def test_any_renaming_of_whole_ribs_is_undone(build: Build, damage: dict[str, str]) -> None:
     truth = thorax(build)
     found = repair_ribs(relabeled(truth, damage))
@@ -48,7 +54,7 @@ def test_any_renaming_of_whole_ribs_is_undone(build: Build, damage: dict[str, st
 
 
 @pytest.mark.parametrize("slices", [(0, 70), (0, 50), (60, 130), (30, 80), (90, 130), (40, 50), (60, 67)])
-@pytest.mark.parametrize("damage", [{}, shuffled(2), SHIFTED_UP, SHIFTED_DOWN], ids=["none", "shuffled", "up", "down"])
+@pytest.mark.parametrize("damage", [shuffled(2), SHIFTED_DOWN], ids=["shuffled", "shifted"])
 def test_ribs_that_the_image_cuts_are_numbered_too(slices: tuple[int, int], damage: dict[str, str]) -> None:
     truth = cropped(thorax(), *slices)
     assert wrong(repair_ribs(relabeled(truth, damage)), truth) == 0
@@ -106,10 +112,10 @@ def test_the_report_names_the_vertebra_of_each_rib() -> None:
 
 
 def test_without_vertebrae_an_odd_number_is_seen_but_a_shift_of_all_is_not() -> None:
-    truth = without(cropped(thorax(), 0, 60), SPINE)  # the sacrum's place: pairs tell the midline
+    truth = without(cropped(thorax(), 0, 60), SPINE)  # pairs tell the midline
     exchanged = {"rib_left_10": "rib_left_11", "rib_left_11": "rib_left_10"}
     assert wrong(repair_ribs(relabeled(truth, exchanged)), truth) == 0
-    shifted = relabeled(truth, {f"rib_{side}_{n}": f"rib_{side}_{n - 1}" for side in ("left", "right") for n in range(6, 13)})
+    shifted = relabeled(truth, SHIFTED_UP)
     assert wrong(repair_ribs(shifted), shifted) == 0
 
 
@@ -132,7 +138,6 @@ def test_a_map_without_anything_that_tells_the_midline_stays() -> None:
 
 def test_a_lumbar_rib_does_not_shift_the_others() -> None:
     truth = thorax()
-    renamed = LabelTable("renamed", "", {v: {"vertebrae_L1": "vertebrae_L2"}.get(n, n) for v, n in TABLE.labels.items()})
     lower = {f"vertebrae_T{n}": f"vertebrae_T{n - 1}" for n in range(2, 13)} | {
         "vertebrae_T1": "vertebrae_C7",
         "vertebrae_L1": "vertebrae_T12",
@@ -142,7 +147,6 @@ def test_a_lumbar_rib_does_not_shift_the_others() -> None:
     assert any("vertebrae_C7" in remark for remark in found.report.remarks)
     expected = relabeled(moved, {f"rib_{s}_{n}": f"rib_{s}_{n - 1}" for s in ("left", "right") for n in range(2, 13)})
     assert wrong(found, expected) == 0
-    assert renamed.value_of("vertebrae_L2")
 
 
 def test_a_table_without_ribs_is_left_alone() -> None:
@@ -152,21 +156,34 @@ def test_a_table_without_ribs_is_left_alone() -> None:
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.sampled_from(ORIENTATIONS), st.sampled_from("CF"), st.integers(0, 3), st.floats(-15, 15), st.integers(0, 2))
-def test_orientation_memory_order_and_tilt_do_not_matter(code: str, order: str, seed: int, degrees: float, axis: int) -> None:
-    damaged = relabeled(cropped(thorax(), 20, 90), shuffled(seed))
-    expected = repair_ribs(damaged)
-    turn = np.eye(4)
+@given(st.sampled_from(ORIENTATIONS), st.sampled_from("CF"), st.integers(0, 3), st.floats(-20, 20), st.integers(0, 2))
+def test_orientation_memory_order_and_a_tilted_patient_do_not_matter(code: str, order: str, seed: int, degrees: float, axis: int) -> None:
+    turn, angle = np.eye(4), np.radians(degrees)
     other = [i for i in range(3) if i != axis]
-    turn[np.ix_(other, other)] = [
-        [np.cos(np.radians(degrees)), -np.sin(np.radians(degrees))],
-        [np.sin(np.radians(degrees)), np.cos(np.radians(degrees))],
-    ]
+    turn[np.ix_(other, other)] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    damaged = relabeled(thorax(), shuffled(seed))
     turned = replace(damaged, affine=turn @ damaged.affine).reoriented(code)
-    found = repair_ribs(replace(turned, array=np.array(turned.array, order=order)))
-    assert np.array_equal(found.labels.reoriented("RAS").array, expected.labels.array)
+    found = repair_ribs(replace(turned, array=np.array(turned.array, order=order)))  # type: ignore[call-overload]
+    assert np.array_equal(found.labels.reoriented("RAS").array, thorax().array)
     assert found.labels.orientation == code
     assert np.array_equal(found.labels.affine, turned.affine)
+
+
+def test_on_an_oblique_grid_the_same_patient_gets_the_same_names() -> None:
+    damaged, angle = relabeled(thorax(), shuffled(5)), np.radians(20)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn[1:3, 1:3] = turn[1:3, 1:3] @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    q, _ = np.linalg.qr(turn[:3, :3])
+    affine = np.eye(4)
+    affine[:3, :3] = q * np.sign(np.diag(q)) * 3.0
+    middle = np.array([56.0, 41.0, 65.0])
+    affine[:3, 3] = geometry.apply_affine(damaged.affine, middle) - affine[:3, :3] @ np.array([70.0, 75.0, 80.0])
+    grid = Grid((140, 150, 160), affine)
+    oblique, truth = (resample(replace(volume, table=None), grid, "nearest").array for volume in (damaged, thorax()))
+    found = repair_ribs(LabelVolume(oblique, affine, "oblique", None, TABLE))
+    assert np.count_nonzero(oblique != truth) > 10000
+    assert np.count_nonzero(found.labels.array != truth) == 0
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +191,7 @@ def torso(shared_data: object) -> LabelVolume:
     return read_label_volume(shared_data / "data/torso-3mm/reference_label.nii.gz", load_table("totalsegmentator_v2"))  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_on_a_real_torso_every_renumbering_of_the_ribs_is_undone(torso: LabelVolume, seed: int) -> None:
     ribs = [value for value, name in torso.table.labels.items() if name.startswith("rib_")]
     lookup = np.arange(256, dtype=np.uint8)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from thorax_phantom import Build, relabeled, thorax
 
 from AtlasSegmentLib.label_conversion import swap_sides
 from AtlasSegmentLib.labels import LabelTable, load_table
@@ -18,6 +17,7 @@ from AtlasSegmentLib.repair_sides import repair_sides
 from AtlasSegmentLib.repair_space import LabelSpace
 from AtlasSegmentLib.volume import LabelVolume, Volume
 from AtlasSegmentLib.volume_io import read_label_volume
+from thorax_phantom import Build, relabeled, thorax
 
 NAMES = ("sacrum", "hip_left", "hip_right", "femur_right", "femur_left", "iliac_vena_left", "iliac_vena_right", "tibia_left")
 TABLE = LabelTable("pelvis", "", dict(enumerate(NAMES, 1)))
@@ -132,8 +132,6 @@ def test_orientation_memory_order_and_an_oblique_grid_do_not_matter(seed: int, c
     found = repair_sides(replace(turned, array=np.array(turned.array, order=order)))  # type: ignore[call-overload]
     assert np.array_equal(found.labels.reoriented("RAS").array, expected.labels.array)
     assert found.report == expected.report
-    again = repair_sides(found.labels)
-    assert again.report.changes == () or {change.reason[:9] for change in again.report.changes} <= {"one piece", "piece cen"}
 
 
 def test_on_a_real_torso_a_mirrored_naming_is_undone_and_a_right_one_stays(shared_data: Path) -> None:

@@ -8,26 +8,28 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from AtlasSegmentLib import cpu_threads, gpu_resources
-from AtlasSegmentLib.devices import Device
-from AtlasSegmentLib.model_cache import LEAST, ModelCache, files_of
+from AtlasSegmentLib import cpu_threads, gpu_resources, model_cache
+from AtlasSegmentLib.errors import ModelError
+from AtlasSegmentLib.model_cache import LEAST, ModelCache, cached_model, files_of
 
 
 class Loader:
-    """Counts what it loads; slow enough for a second thread to come in between."""
+    """A cache that counts what is loaded into it; slow enough for a second thread to come in between."""
 
     def __init__(self, seconds: float = 0.0) -> None:
-        self.loaded: list[tuple[str, int]] = []
+        self.cache = ModelCache()
+        self.loaded: list[str] = []
         self.seconds = seconds
 
-    def __call__(self, folder: Path, threads: int, device: Device) -> Any:
-        """Return something for a model."""
-        assert device == "cpu"
-        self.loaded.append((folder.name, threads))
+    def get(self, folder: Path, room: int = LEAST) -> object:
+        """Return something for the model of a folder."""
+        return self.cache.get(folder, files_of(folder), lambda: self._load(folder), room)
+
+    def _load(self, folder: Path) -> object:
+        self.loaded.append(folder.name)
         time.sleep(self.seconds)
         return object()
 
@@ -44,9 +46,9 @@ def folders(tmp_path: Path) -> list[Path]:
 
 
 def test_threads_that_ask_for_one_model_at_the_same_time_get_one_model(folders: list[Path]) -> None:
-    cache = ModelCache(loader := Loader(0.05))
-    found: list[Any] = []
-    threads = [threading.Thread(target=lambda: found.append(cache.get(folders[0], 0, "cpu"))) for _ in range(5)]
+    loader = Loader(0.05)
+    found: list[object] = []
+    threads = [threading.Thread(target=lambda: found.append(loader.get(folders[0]))) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -56,27 +58,27 @@ def test_threads_that_ask_for_one_model_at_the_same_time_get_one_model(folders: 
 
 
 def test_models_used_in_turn_are_not_loaded_again_and_again(folders: list[Path]) -> None:
-    cache = ModelCache(loader := Loader())
+    loader = Loader()
     for folder in 3 * folders:
-        cache.get(folder, 0, "cpu", room=len(folders))
+        loader.get(folder, room=len(folders))
     assert len(loader.loaded) == len(folders)
 
 
 def test_the_model_that_was_not_used_for_the_longest_time_goes_first(folders: list[Path]) -> None:
-    cache = ModelCache(loader := Loader())
+    loader = Loader()
     for number in (*range(LEAST), 0, LEAST, 0, 1):
-        cache.get(folders[number], 0, "cpu")
-    assert [name for name, _ in loader.loaded] == [f"model{number}" for number in (*range(LEAST), LEAST, 1)]
+        loader.get(folders[number])
+    assert loader.loaded == [f"model{number}" for number in (*range(LEAST), LEAST, 1)]
 
 
 @pytest.mark.parametrize("name", ["plans.json", "fold_0/weights"])
 def test_a_model_whose_files_changed_is_loaded_again_and_the_old_one_let_go(folders: list[Path], name: str) -> None:
-    cache = ModelCache(loader := Loader())
-    cache.get(folders[0], 0, "cpu")
+    loader = Loader()
+    loader.get(folders[0])
     (folders[0] / name).write_bytes(b"other")
-    cache.get(folders[0], 0, "cpu")
+    loader.get(folders[0])
     assert len(loader.loaded) == 2
-    assert len(cache._models) == 1
+    assert len(loader.cache._models) == 1
 
 
 def test_folders_far_below_do_not_count_as_the_model(folders: list[Path]) -> None:
@@ -96,15 +98,31 @@ def process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("process")
-def test_threads_of_a_process_reach_models_and_libraries_and_an_explicit_number_wins(folders: list[Path]) -> None:
-    cache = ModelCache(loader := Loader())
+def test_threads_of_a_process_reach_models_and_libraries_and_an_explicit_number_wins(
+    folders: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[tuple[Path, int, str]] = []
+    monkeypatch.setattr(model_cache, "load_model", lambda *arguments: loaded.append(arguments))
     assert cpu_threads.default_threads() == 0
     cpu_threads.set_threads(3)
     cpu_threads.set_threads(0)
     assert os.environ["OMP_NUM_THREADS"] == os.environ["OPENBLAS_NUM_THREADS"] == "3"
-    cache.get(folders[0], 0, "cpu")
-    cache.get(folders[1], 2, "cpu")
-    assert loader.loaded == [("model0", 3), ("model1", 2)]
+    cached_model(folders[0], 0, "cpu")
+    cached_model(folders[0], 2, "cpu")
+    assert loaded == [(folders[0], 3, "cpu"), (folders[0], 2, "cpu")]
+
+
+def test_a_model_that_cannot_be_loaded_is_tried_again(folders: list[Path]) -> None:
+    cache = ModelCache()
+
+    def fail() -> object:
+        message = "damaged"
+        raise ModelError(message)
+
+    for _ in range(2):
+        with pytest.raises(ModelError):
+            cache.get(folders[0], (), fail)
+    assert cache.get(folders[0], (), lambda: 7) == 7
 
 
 @pytest.mark.usefixtures("process")

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from atlas_phantoms import FIT, ct, files_below, make_model, make_roi, roi
+from AtlasSegmentLib import model_cache
 from AtlasSegmentLib.child_process import ChildProcess, Event
 from AtlasSegmentLib.errors import AtlasError, InputError, ModelError
 from AtlasSegmentLib.files import read_json
-from AtlasSegmentLib.model_cache import MODELS
 from AtlasSegmentLib.nifti import read_nifti, write_nifti
 from AtlasSegmentLib.tasks import segment_files
 from child_tools import running
@@ -111,8 +111,8 @@ def test_another_image_of_the_same_name_gets_a_case_of_its_own(tmp_path: Path, s
 
 def test_a_model_is_loaded_once_for_several_cases(tmp_path: Path, scan: Path, models: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[Path] = []
-    load = MODELS._load
-    monkeypatch.setattr(MODELS, "_load", lambda folder, *rest: loads.append(folder) or load(folder, *rest))
+    load = model_cache.load_model
+    monkeypatch.setattr(model_cache, "load_model", lambda folder, *rest: loads.append(folder) or load(folder, *rest))
     for name in ("a", "b"):
         segment_files(str(scan), str(tmp_path / "set"), name, models[:1])
     assert len(loads) == 1

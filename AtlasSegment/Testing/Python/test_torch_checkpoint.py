@@ -155,7 +155,8 @@ def test_a_bare_pickle_with_a_program_is_refused_whatever_its_protocol(tmp_path:
     mark = tmp_path / "it_ran"
     path = tmp_path / "evil.pth"
     path.write_bytes(pickle.dumps({"network_weights": Program(os.mkdir, str(mark))}, protocol))
-    refusal(path)
+    message = refusal(path).message
+    assert protocol == 0 or "mkdir" in message  # that one does not even look like a file of PyTorch
     assert not mark.exists()
 
 
