@@ -56,8 +56,12 @@ class SegmentPanelUser:
         for number in range(1, count + 1):
             network = atlas_phantoms.softmax_network(softness=2000.0 * 3**number)
             made.append(atlas_phantoms.make_model(folder / f"m{number}", f"{prefix}-{number}", network, **changes))
-        self.panel.models._add(str(folder))
+        self.add_folder(folder)
         return made
+
+    def add_folder(self, folder: Path) -> None:
+        """Put the models of a folder into the list, checked."""
+        self.panel.models._add(str(folder))
 
     def add_slow_model(self) -> None:
         """Put a model into the list that needs so long that every test stops it: it looks at tens of thousands of small windows."""
@@ -136,4 +140,6 @@ def open_panel(open_module: Callable[[str], Any], wait_until: Wait, folder: Path
 
     monkeypatch.setattr(panel_segment_models, "settingsFolder", lambda: folder / "settings")
     monkeypatch.delenv("ATLAS_MODELS", raising=False)
+    for variable in ("XDG_DATA_HOME", "HOME", "LOCALAPPDATA"):  # where models are downloaded to
+        monkeypatch.setenv(variable, str(folder / "home"))
     return SegmentPanelUser(open_module, wait_until, folder)

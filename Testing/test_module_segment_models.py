@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -65,20 +66,29 @@ def test_a_folder_that_is_no_model_is_told_exactly_what_is_wrong(user: SegmentPa
     assert user.rows() == []
 
 
-def test_a_model_of_another_engine_is_listed_with_the_reason_and_cannot_be_checked(user: SegmentPanelUser, answers: Any) -> None:
-    import zipfile
-
+def test_a_model_that_cannot_be_used_is_listed_with_the_reason_and_cannot_be_checked(user: SegmentPanelUser, answers: Any) -> None:
     folder = make_model(user.folder / "m", "script", engine="torchscript", file="net.ts")
-    with zipfile.ZipFile(folder / "net.ts", "w") as archive:
-        archive.writestr("net/code/x.py", "")
+    (folder / "net.ts").write_bytes(b"PK cut short")
     answers.folder(folder)
     user.ui.addModelButton.click()
-    assert "needs the Torch engine" in answers.shown[-1][1]
+    assert "net.ts is damaged" in answers.shown[-1][1]
     user.ui.modelTree.setCurrentItem(user.item("script"))
-    assert "Cannot be used: This model needs the Torch engine" in user.ui.modelDescriptionLabel.text
-    assert "Torch" in user.item("script").toolTip(0)
+    assert "Cannot be used: net.ts is damaged" in user.ui.modelDescriptionLabel.text
+    assert "net.ts is damaged" in user.item("script").toolTip(0)
     user.load_ct()
     assert "Check at least one model" in user.reason()
+
+
+def test_downloaded_models_are_listed_and_cannot_be_removed_here(user: SegmentPanelUser) -> None:
+    from AtlasSegmentLib.model_store_folders import download_folder
+
+    make_model(download_folder(os.environ) / "phantom-web", "downloaded")
+    user.widget.onReload()
+    user.widget = slicer.modules.AtlasSegmentWidget
+    assert user.rows() == ["downloaded"]
+    user.ui.modelTree.setCurrentItem(user.item("downloaded"))
+    assert not user.ui.removeModelButton.enabled
+    assert "downloaded" in user.ui.removeModelButton.toolTip
 
 
 def test_the_search_hides_what_does_not_match_and_keeps_checks(user: SegmentPanelUser) -> None:

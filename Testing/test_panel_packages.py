@@ -151,3 +151,34 @@ def test_torch_comes_from_its_extension_alone(monkeypatch: pytest.MonkeyPatch) -
     assert ensureTorch("Atlas Segment") == "the module torch"
     with pytest.raises(PackagesDeclined):
         ensureTorch("Atlas Segment")
+
+
+def test_what_would_replace_slicers_torch_is_installed_alone_and_named_in_the_one_question(pip: Any, answers: Any) -> None:
+    answers.yes()
+    assert ensure([*WANTED, "safetensors>=0.4", "monai>=1.4", "dynamic-network-architectures>=0.4"], "Atlas Segment")
+    assert [kind for kind, _text in answers.shown] == ["question"]
+    assert all(name in answers.details[0] for name in ("safetensors", "monai", "dynamic-network-architectures"))
+    assert pip.recorder.installed == [
+        ["safetensors>=0.4"],
+        ["--no-deps", "monai>=1.4"],
+        ["--no-deps", "dynamic-network-architectures>=0.4"],
+    ]
+
+
+def test_refusing_what_is_installed_alone_changes_nothing(pip: Any, answers: Any) -> None:
+    from AtlasSegmentLib.panel_packages import PackagesDeclined
+
+    answers.no()
+    with pytest.raises(PackagesDeclined):
+        ensure(["safetensors>=0.4", "monai>=1.4"], "Atlas Segment")
+    assert pip.recorder.installed == []
+
+
+@pytest.mark.usefixtures("slicer_version")
+def test_torch_is_not_asked_for_under_test(pip: Any, slicer_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from AtlasSegmentLib.panel_packages import ensureNeeds
+
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    monkeypatch.setattr(type(slicer_app), "testingEnabled", lambda _self: True)
+    ensureNeeds(["torch", "nnunet", "onnx"], "auto", "Atlas Segment")
+    assert asked(pip) == []

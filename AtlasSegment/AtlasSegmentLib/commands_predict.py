@@ -9,8 +9,8 @@ from typing import Any
 import typer
 
 from AtlasSegmentLib import console
-from AtlasSegmentLib.cpu_threads import threads_for
 from AtlasSegmentLib.cases import run_cases
+from AtlasSegmentLib.cpu_threads import threads_for
 from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.files import write_json
@@ -43,10 +43,10 @@ def add_to(app: typer.Typer) -> None:
 def predict_command(context: typer.Context) -> None:
     """Predict a folder of CTs with an nnU-Net v2 model; takes the options of nnUNetv2_predict and nnUNetv2_predict_from_modelfolder."""
     arguments = _parser().parse_args(context.args)
-    model = arguments.m or find_task(arguments.d or "", arguments.tr, arguments.p, arguments.c, results=None)
     if arguments.m is None and arguments.d is None:
         message = "No model given."
         raise InputError(message, "Add -d (number or name of the dataset), or -m (model folder).")
+    model = arguments.m or find_task(arguments.d, arguments.tr, arguments.p, arguments.c)
     requests = _requests(arguments, Path(model))
     _prepare(arguments, Path(model))
     with console.progress_bar("predict") as progress:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 from AtlasSegmentLib.errors import AtlasError, ModelError
 from AtlasSegmentLib.model_facts import (
     COPY_AGAIN,
-    NO_TORCH,
-    NO_TORCH_REMEDY,
     ModelFacts,
+    Need,
+    checked,
     license_in,
     listing,
     read_object,
@@ -21,7 +22,7 @@ from AtlasSegmentLib.names import safe_name
 
 METADATA = Path("configs") / "metadata.json"
 _INFERENCE = ("inference.json", "inference.yaml", "inference.yml")
-_WEIGHTS = ("model.ts", "model.pt")
+_WEIGHTS = ("model.pt", "model.ts")
 _CHANNELS = ("channel_def", "label_def")
 _NO_STRUCTURES = "names no structures (network_data_format, outputs, pred, channel_def), so this is no bundle that segments."
 
@@ -88,10 +89,26 @@ def describe_monai(folder: Path) -> ModelFacts:
         organs=organs,
         license=str(metadata.get("license") or "") or license_in(folder),
         size=size_of([*configs.glob("*"), weights]),
-        problem=NO_TORCH,
-        remedy=NO_TORCH_REMEDY,
+        needs=_needs(folder, weights),
     )
-    return with_weights(facts, [weights], script=weights.suffix == ".ts")
+    facts = with_weights(facts, [weights], script=weights.suffix == ".ts")
+    return checked(facts, lambda: _check(folder)) if facts.usable else facts
+
+
+def _needs(folder: Path, weights: Path) -> tuple[Need, ...]:
+    """Return what must be installed: MONAI itself for a checkpoint, whose network is built with it."""
+    needs: tuple[Need, ...] = ("manifest", "torch") if weights.suffix == ".ts" else ("manifest", "torch", "monai")
+    config = config_path(folder)
+    return needs if config is None or config.suffix == ".json" else (*needs, "yaml")
+
+
+def _check(folder: Path) -> None:
+    """Check what the config asks for, where the packages that this needs are there. Raises ModelError."""
+    wanted = ("pydantic",) if (folder / "configs" / _INFERENCE[0]).is_file() else ("pydantic", "yaml")
+    if all(importlib.util.find_spec(name) is not None for name in wanted):
+        from AtlasSegmentLib.monai_bundle import check_bundle
+
+        check_bundle(folder)
 
 
 def _organs(metadata: dict[str, Any]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -199,4 +199,4 @@ def _decide_slab(labels: Array, slab: Half, x: int, blocks: Blocks, decide: Deci
             place = (slice(None), blocks.voxels[1][y], blocks.voxels[2][z])
             if labels[place].size:
                 block = (x, y, z)
-                labels[place] = decide(wide[:, :, columns, rows], lambda values, block=block: blocks.interpolated(values, block))
+                labels[place] = decide(wide[:, :, columns, rows], partial(blocks.interpolated, block=block))

@@ -54,6 +54,7 @@ def load_nnunet(
 
 
 def _from_checkpoints(found: NnunetFolder, files: list[Path], threads: int, device: Device) -> NnunetModel:
+    from AtlasSegmentLib.lean_unet import made_lean
     from AtlasSegmentLib.nnunet_architecture import trained_by
     from AtlasSegmentLib.nnunet_network import build_network, load_weights
     from AtlasSegmentLib.torch_checkpoint import load_checkpoint
@@ -67,7 +68,7 @@ def _from_checkpoints(found: NnunetFolder, files: list[Path], threads: int, devi
         channels = found.dataset.channels_in(cascade=configuration.previous_stage is not None)
         architecture = trained_by(configuration.architecture, checkpoint.trainer)
         module = load_weights(build_network(architecture, channels, found.dataset.heads), checkpoint.weights, path)
-        networks.append(TorchNetwork(module, device, threads, name=path))
+        networks.append(TorchNetwork(made_lean(module), device, threads, name=path))
         checkpoints.append((configuration, checkpoint.mirror_axes, checkpoint.sha256))
     configuration, mirror_axes, _ = checkpoints[0]
     names = tuple(path.parent.name.removeprefix("fold_") for path in files)
@@ -134,7 +135,10 @@ def _spec(
         folds=folds,
         sha256=together,
         orientation=str(orientation) if orientation else None,
-        **{key: str(note.get(key) or "") for key in ("title", "version", "license", "citation")},
+        title=str(note.get("title") or ""),
+        version=str(note.get("version") or ""),
+        license=str(note.get("license") or ""),
+        citation=str(note.get("citation") or ""),
     )
 
 

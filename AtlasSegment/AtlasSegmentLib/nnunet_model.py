@@ -160,7 +160,7 @@ class NnunetModel:
         return self._labels(Job(image, self._layout(image), settings, progress, before), None)[0]
 
     def _layout(self, image: Volume) -> Layout:
-        return layout(image.array, image.spacing, self._spec.plans, self._spec.configuration)
+        return layout(image.array, image.spacing.tolist(), self._spec.plans, self._spec.configuration)
 
     def _labels(self, job: Job, store: LogitStore | None) -> tuple[Array, Blocks]:
         form = job.form

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.files import copy_file
 from AtlasSegmentLib.inference_settings import PRESETS, InferenceSettings
+from AtlasSegmentLib.model_cache import MODELS, files_of
 from AtlasSegmentLib.nnunet_model import NnunetModel
 from AtlasSegmentLib.nnunet_prediction import NnunetPrediction
 from AtlasSegmentLib.nnunet_region import box_on, looked_at
@@ -58,12 +58,12 @@ class PredictRequest:
     skip_finished: bool = False
 
 
-@lru_cache(maxsize=1)
 def loaded(folder: Path, folds: tuple[str, ...] | None, checkpoint: str | None, threads: int, device: Device) -> NnunetModel:
     """Return a model, loaded once in a process. Raises ModelError."""
     from AtlasSegmentLib.nnunet_load import load_nnunet
 
-    return load_nnunet(folder, threads, device, folds=folds, checkpoint=checkpoint)
+    key = ("predict", folder.resolve(), folds, checkpoint, threads, device)
+    return MODELS.get(key, files_of(folder), lambda: load_nnunet(folder, threads, device, folds=folds, checkpoint=checkpoint))
 
 
 def find_images(folder: Path, ending: str, part: tuple[int, int] = (0, 1)) -> list[tuple[str, Path]]:

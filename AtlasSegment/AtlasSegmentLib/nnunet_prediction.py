@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -77,7 +77,7 @@ class NnunetPrediction:
             slice(voxels[part.start].start, voxels[part.stop - 1].stop) for voxels, part in zip(self.blocks.voxels, found, strict=True)
         )
         crop = np.zeros(tuple(part.stop - part.start for part in box), np.float32)
-        for block in product(*(range(part.start, part.stop) for part in found)):
+        for block in _blocks(found):
             place = self.blocks.place(block)
             inner = tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(place, box, strict=True))
             if crop[inner].size:
@@ -105,9 +105,8 @@ class NnunetPrediction:
         if not found.any():
             return None
         lines = [np.flatnonzero(found.any(axis=tuple(o for o in range(3) if o != axis))) for axis in range(3)]
-        near = grow_box(tuple(slice(int(line[0]), int(line[-1]) + 1) for line in lines), 1, logits.shape)
-        x, y, z = (self.blocks.holding(part) for part in near)
-        return (x, y, z)
+        near = grow_box((_span(lines[0]), _span(lines[1]), _span(lines[2])), 1, logits.shape)
+        return (self.blocks.holding(near[0]), self.blocks.holding(near[1]), self.blocks.holding(near[2]))
 
     @cached_property
     def _top(self) -> Half:
@@ -121,13 +120,15 @@ class NnunetPrediction:
         values = self._block(block, [channel])
         if self.spec.dataset.has_regions:
             return _sigmoid(values[0])
-        return np.exp(values[0] - self._normalizer[self.blocks.place(block)])
+        share: Float32 = np.exp(values[0] - self._normalizer[self.blocks.place(block)])
+        return share
 
     @cached_property
     def _normalizer(self) -> Float32:
         """log of the sum of exp of all interpolated logits, on the crop."""
         result = np.zeros(self.blocks.shape, np.float32)
-        for block in product(*(range(len(parts)) for parts in self.blocks.samples)):
+        every = tuple(slice(0, len(parts)) for parts in self.blocks.samples)
+        for block in _blocks(every):
             place = self.blocks.place(block)
             if result[place].size:
                 samples = self.logits[(slice(None), *self.blocks.part(block))].astype(np.float32)
@@ -141,8 +142,18 @@ class NnunetPrediction:
         return self.blocks.interpolated(samples, block)
 
 
+def _blocks(ranges: Sequence[slice]) -> Iterator[tuple[int, int, int]]:
+    x, y, z = (range(part.start, part.stop) for part in ranges)
+    return product(x, y, z)
+
+
+def _span(line: Array) -> slice:
+    return slice(int(line[0]), int(line[-1]) + 1)
+
+
 def _sigmoid(values: Float32) -> Float32:
-    return (1 / (1 + np.exp(-values.clip(-80, 80)))).astype(np.float32, copy=False)
+    share: Float32 = (1 / (1 + np.exp(-values.clip(-80, 80)))).astype(np.float32, copy=False)
+    return share
 
 
 class LogitStore:

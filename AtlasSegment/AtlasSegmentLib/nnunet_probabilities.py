@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from AtlasSegmentLib.files import atomic_path, storage_errors, write_bytes
+from AtlasSegmentLib.geometry import spacing_of
 from AtlasSegmentLib.nnunet_prediction import NnunetPrediction
 from AtlasSegmentLib.volume import Grid
 from AtlasSegmentLib.volume_io import strip_suffix
@@ -37,15 +38,15 @@ def write_probabilities(target: Path, prediction: NnunetPrediction, image: Grid)
     with (
         storage_errors(path),
         atomic_path(path) as temporary,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, True, _FAST) as archive,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=_FAST) as archive,
+        archive.open("probabilities.npy", "w", force_zip64=True) as file,
     ):
-        with archive.open("probabilities.npy", "w", force_zip64=True) as file:
-            npy.write_array_header_1_0(file, header)
-            for channel in range(heads):
-                share = prediction.share(image, channel).dense()
-                if channel == 0 and not prediction.spec.dataset.has_regions:
-                    share = _background(share, prediction, image)
-                file.write(np.ascontiguousarray(share.transpose(2, 1, 0), "<f4").tobytes())
+        npy.write_array_header_1_0(file, header)
+        for channel in range(heads):
+            share = prediction.share(image, channel).dense()
+            if channel == 0 and not prediction.spec.dataset.has_regions:
+                share = _background(share, prediction, image)
+            file.write(np.ascontiguousarray(share.transpose(2, 1, 0), "<f4").tobytes())
     write_bytes(base.with_name(base.name + ".pkl"), pickle.dumps(properties(prediction, image)))
 
 
@@ -60,7 +61,7 @@ def _background(share: Any, prediction: NnunetPrediction, image: Grid) -> Any:
 
 def properties(prediction: NnunetPrediction, image: Grid) -> dict[str, Any]:
     """Return what nnU-Net's own tools for ensembles and post-processing read: plain numbers, (z, y, x) where there are axes."""
-    spacing = [float(value) for value in image.spacing]
+    spacing = [float(value) for value in spacing_of(image.affine)]
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
     direction = (lps[:3, :3] / np.array(spacing)).ravel().tolist()
     crop = prediction.layout.crop

@@ -65,7 +65,7 @@ def _coarse_axes(spacing: Sequence[float]) -> list[int]:
 
 def positions(source: int, target: int) -> npt.NDArray[np.float64]:
     """Return where the voxels of a resized axis lie on the source axis, as indices: outer borders coincide."""
-    return (np.arange(target) + 0.5) * (source / target) - 0.5
+    return np.asarray((np.arange(target) + 0.5) * (source / target) - 0.5, np.float64)
 
 
 @lru_cache(maxsize=32)
@@ -157,8 +157,10 @@ def resize_axis(image: npt.NDArray[np.float32], axis: int, size: int, order: int
         return image
     matrix = spline_matrix(image.shape[axis], size, order)
     if axis == 0:
-        return (matrix @ image.reshape(image.shape[0], -1)).reshape(size, *image.shape[1:])
-    return np.matmul(matrix, image) if axis == 1 else np.matmul(image, matrix.T)
+        planes: npt.NDArray[np.float32] = matrix @ image.reshape(image.shape[0], -1)
+        return planes.reshape(size, *image.shape[1:])
+    product: npt.NDArray[np.float32] = np.matmul(matrix, image) if axis == 1 else np.matmul(image, matrix.T)
+    return product
 
 
 def resize_labels(labels: Array, shape: Shape3, orders: Orders) -> Array:

@@ -18,6 +18,7 @@ from AtlasSegmentLib.network import Float32, Network
 
 Half = npt.NDArray[np.float16]
 Progress = Callable[[float], None]
+Place = tuple[slice, slice, slice]
 
 _SIGMA = 1 / 8
 _SCALE = 10  # half precision is finer far from 0
@@ -45,7 +46,7 @@ def importance(window: tuple[int, ...]) -> Half:
     weights[tuple(n // 2 for n in window)] = 1
     weights = gaussian_filter(weights, [n * _SIGMA for n in window], 0, mode="constant", cval=0)
     weights /= weights.max() / _SCALE
-    half = weights.astype(np.float16)
+    half: Half = weights.astype(np.float16)
     half[half == 0] = half[half > 0].min()
     return half
 
@@ -70,11 +71,11 @@ def mirrored(network: Network, batch: Float32, axes: Sequence[int] | None) -> Fl
         (channels, *patch), float32.
     """
     sets = flips(axes)
-    total = network.run(batch)[0]
+    total: Float32 = network.run(batch)[0]
     for flipped in sets[1:]:
-        turned = [axis + 2 for axis in flipped]
-        result = network.run(np.ascontiguousarray(np.flip(batch, turned)))[0]
-        total += np.flip(result, [axis - 1 for axis in turned])
+        turned = tuple(axis + 2 for axis in flipped)
+        result: Float32 = network.run(np.ascontiguousarray(np.flip(batch, turned)))[0]
+        total += np.flip(result, tuple(axis - 1 for axis in turned))
     if len(sets) > 1:
         total /= len(sets)
     return total
@@ -92,10 +93,10 @@ class HalfSums:
         self._sums = np.zeros((channels, *shape), np.float16)
         self._add = _adder()
 
-    def add(self, place: tuple[slice, ...], logits: Float32, weights: Float32) -> None:
+    def add(self, place: Place, logits: Float32, weights: Float32) -> None:
         """Add logits (C, *window), which are changed, times weights (window) at a place."""
         for channel, values in enumerate(logits):
-            self._add(self._sums[(channel, *place)], np.multiply(values, weights, out=values))
+            self._add(self._sums[channel][place], np.multiply(values, weights, out=values))
 
     def take(self, planes: int, weights: Half) -> Half:
         """Return the first planes divided by their weights (planes, Y, Z), and move the rest to the front."""
@@ -130,7 +131,6 @@ def _add_with_numpy(sums: Half, values: Float32) -> None:
 
 
 Planes = Iterator[tuple[int, list[Half]]]
-Place = tuple[slice, slice, slice]
 Predict = Callable[[Float32, Place], "list[Float32] | None"]
 """A window (1, C, *window) and its place to the logits (channels, *window) of each fold, float32; None where none are wanted."""
 
@@ -166,11 +166,12 @@ def merged_planes(
     for number, x in enumerate(starts[0]):
         for y, z in product(starts[1], starts[2]):
             plane = (slice(y, y + window[1]), slice(z, z + window[2]))
-            place, seen = (slice(0, window[0]), *plane), (slice(x, x + window[0]), *plane)
+            place: Place = (slice(0, window[0]), *plane)
+            seen: Place = (slice(x, x + window[0]), *plane)
             folds = predict(np.ascontiguousarray(image[(None, slice(None), *seen)]), seen)
             if folds is not None:
-                for one, logits in zip(sums, folds, strict=True):
-                    one.add(place, logits, weights32)
+                for one in sums:
+                    one.add(place, folds.pop(0), weights32)  # and let go of it before the next window
                 total[place] = (total[place].astype(np.float32) + weights32).astype(np.float16)
             done += 1
             progress(done / count)

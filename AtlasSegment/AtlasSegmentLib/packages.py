@@ -5,16 +5,23 @@ from __future__ import annotations
 import platform
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import get_args
 
 from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.model_facts import Need
 
 FILE = Path(__file__).resolve().parent.parent / "Resources" / "requirements.txt"
-SEGMENT, FASTER, DICOM_SEG = "segment", "faster", "dicom-seg"
+FASTER, DICOM_SEG = "faster", "dicom-seg"
+TORCH: Need = "torch"
+WITHOUT_DEPENDENCIES = frozenset({"dynamic-network-architectures", "monai"})
+"""Installed alone. They ask for torch, which is the PyTorch extension's to install, for numpy, which Slicer has, and for timm
+(and with it torchvision), which what is used of them does not need; pip would exchange Slicer's torch for another one."""
+
 CPU_BUILD, GPU_BUILD = "onnxruntime", "onnxruntime-gpu"
 _OTHER_BUILDS = ("onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-rocm", "onnxruntime-silicon")
 _GPU_EXTRAS = "[cuda,cudnn]"  # the libraries of CUDA and cuDNN, which a computer with an NVIDIA driver alone lacks
@@ -63,11 +70,11 @@ def parse(text: str) -> Requirement:
     return Requirement(re.sub(r"[-_.]+", "-", match[1]).lower(), match[3] or "", match[2] or "")
 
 
-def requirements(feature: str = SEGMENT, device: Device = "auto", path: Path = FILE) -> list[str]:
+def requirements(feature: str, device: Device = "auto", path: Path = FILE) -> list[str]:
     """Return what a feature needs, as pip takes it.
 
     Args:
-        feature: SEGMENT, FASTER or DICOM_SEG.
+        feature: A need of a model, FASTER or DICOM_SEG.
         device: With "gpu" the GPU build of ONNX Runtime takes the place of the CPU build, where there is one.
         path: The requirements file.
 
@@ -90,6 +97,13 @@ def requirements(feature: str = SEGMENT, device: Device = "auto", path: Path = F
         message = f"{path}: names no packages for {feature!r}."
         raise InputError(message, "Install Atlas Annotator again.")
     return [_for_device(parse(line), device) for line in found]
+
+
+def requirements_of(needs: Iterable[Need], device: Device = "auto") -> list[str]:
+    """Return what models need of pip, each once and in the order of Need; Torch is none of it. Raises InputError."""
+    wanted = {*needs}
+    features = [need for need in get_args(Need) if need in wanted and need != TORCH]
+    return list(dict.fromkeys(line for feature in features for line in requirements(feature, device)))
 
 
 def _for_device(requirement: Requirement, device: Device) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from subprocess import CalledProcessError
 from types import ModuleType
 from typing import Any
@@ -13,9 +14,14 @@ import slicer
 from slicer.i18n import tr as _
 
 from AtlasSegmentLib import packages
+from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import AtlasError
+from AtlasSegmentLib.model_facts import Need
 
 _log = logging.getLogger(__name__)
+TORCH_UTILITIES = "PyTorchUtils"
+"""Module of the PyTorch extension."""
+
 FORBIDDEN = ("torch", "torchvision", "numpy", "scipy", "simpleitk", "vtk", "pydicom", "requests")
 """What Slicer ships or another extension installs: never asked of pip."""
 
@@ -26,6 +32,37 @@ class PackagesDeclined(AtlasError):  # noqa: N818 - an answer of the user, no fa
 
 class PackagesFailed(AtlasError):  # noqa: N818 - beside PackagesDeclined
     """The packages could not be installed."""
+
+
+def ensureNeeds(needs: Iterable[Need], device: Device, requester: str, release: Callable[[], None] | None = None) -> None:
+    """Make sure that what models need is installed: Torch through its extension, the rest by pip, asking once for each of the two.
+
+    Args:
+        needs: Of all models that shall run.
+        device: Decides which build of ONNX Runtime.
+        requester: See `ensurePackages`.
+        release: See `ensurePackages`.
+
+    Raises:
+        PackagesDeclined: The user said no.
+        PackagesFailed: The PyTorch extension is missing, or an installation failed.
+    """
+    needs = {*needs}
+    if packages.TORCH in needs and not hasTorch() and not _isTesting(packages.TORCH):
+        if release is not None:
+            release()
+        ensureTorch(requester)
+    ensurePackages(packages.requirements_of(needs, device), requester, optional=packages.requirements(packages.FASTER), release=release)
+
+
+def hasTorch() -> bool:
+    """Tell whether Torch is installed; it is not loaded."""
+    return packages.installed_version(packages.TORCH) is not None
+
+
+def canGetTorch() -> bool:
+    """Tell whether Torch is installed, or the PyTorch extension is there to install it."""
+    return hasTorch() or importlib.util.find_spec(TORCH_UTILITIES) is not None
 
 
 def ensurePackages(
@@ -53,8 +90,7 @@ def ensurePackages(
         return False
     install = [*plan.install, *packages.plan(optional, judge).install]
     _refuseForbidden(install)
-    if slicer.app.testingEnabled():
-        _log.info("Testing mode is enabled: %s not installed", ", ".join(install))
+    if _isTesting(", ".join(install)):
         return False
     if plan.remove:
         _confirmReplacement(plan, requester)
@@ -71,6 +107,14 @@ def ensurePackages(
     return True
 
 
+def _isTesting(what: str) -> bool:
+    """Tell whether Slicer runs tests, in which nothing is installed."""
+    if slicer.app.testingEnabled():
+        _log.info("Testing mode is enabled: %s not installed", what)
+        return True
+    return False
+
+
 def ensureTorch(requester: str) -> Any:
     """Return the module torch, installed through the PyTorch extension, which asks the user.
 
@@ -79,7 +123,7 @@ def ensureTorch(requester: str) -> Any:
         PackagesFailed: The extension is not installed, or failed.
     """
     try:
-        utilities = importlib.import_module("PyTorchUtils")
+        utilities = importlib.import_module(TORCH_UTILITIES)
     except ImportError as error:
         message = _("{requester} needs the extension PyTorch, which is not installed.").format(requester=requester)
         remedy = _("Open the Extensions Manager, install PyTorch, and restart Slicer.")
@@ -105,18 +149,23 @@ def _slicerPackaging() -> ModuleType | None:
 
 
 def _install(install: list[str], requester: str, slicerPackaging: ModuleType | None, *, ask: bool) -> None:
-    if slicerPackaging is not None:
-        try:
-            slicerPackaging.pip_ensure(install, requester=requester, prompt_install=ask)
-        except RuntimeError as error:
-            raise _declined(requester) from error
-        return
-    if ask:
+    alone = [text for text in install if packages.parse(text).name in packages.WITHOUT_DEPENDENCIES]
+    others = [text for text in install if text not in alone]
+    if ask and (alone or slicerPackaging is None):
         title = _("{requester}: install Python packages").format(requester=requester)
         message = _("{count} Python packages need to be installed into Slicer. Continue?").format(count=len(install))
         _confirm(message, title, install, requester)
-    for requirement in install:
-        slicer.util.pip_install(requirement)
+        ask = False
+    if slicerPackaging is not None and others:
+        try:
+            slicerPackaging.pip_ensure(others, requester=requester, prompt_install=ask)
+        except RuntimeError as error:
+            raise _declined(requester) from error
+    else:
+        for requirement in others:
+            slicer.util.pip_install(requirement)
+    for requirement in alone:
+        slicer.util.pip_install(f"--no-deps {requirement}")
 
 
 def _confirmReplacement(plan: packages.Plan, requester: str) -> None:

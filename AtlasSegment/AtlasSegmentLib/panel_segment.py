@@ -17,10 +17,10 @@ from AtlasSegmentLib.panel_parameters import connectWidgets
 from AtlasSegmentLib.panel_segment_checks import CtJudge, folderReason, modelReason, regionReason
 from AtlasSegmentLib.panel_segment_folder import FolderSection
 from AtlasSegmentLib.panel_segment_input import InputSection
-from AtlasSegmentLib.panel_segment_models import ModelSection
+from AtlasSegmentLib.panel_segment_models import ModelSection, cautions
 from AtlasSegmentLib.panel_segment_results import ResultSection
 from AtlasSegmentLib.panel_segment_run import RunRequest, SegmentRun, runNote
-from AtlasSegmentLib.panel_segment_state import parametersIn
+from AtlasSegmentLib.panel_segment_state import parametersIn, settingsIn
 from AtlasSegmentLib.scene_display import WINDOWS, set_window
 
 REQUESTER = "Atlas Segment"
@@ -44,6 +44,7 @@ class SegmentPanel(VTKObservationMixin):
         self._watched: list[Any] = []
         self._exported: str | None = None
         self._shown: Any = None
+        self._cautions: list[str] = []
         self._confirmedDoubt = ""
         self._judge = CtJudge()
         self.job = PanelJob(ui.progressBar, ui.statusLabel, ui.logText, self._onJobState)
@@ -225,19 +226,19 @@ class SegmentPanel(VTKObservationMixin):
         return confirmed
 
     def _start(self) -> None:
-        from AtlasSegmentLib.packages import FASTER, requirements
-        from AtlasSegmentLib.panel_packages import ensurePackages
+        from AtlasSegmentLib.panel_packages import ensureNeeds
 
-        parameters = self._parameters
-        needed = requirements(device=parameters.device)
-        ensurePackages(needed, REQUESTER, optional=requirements(FASTER), release=self.job.release)
+        parameters, facts = self._parameters, self.models.checkedFacts()
+        ensureNeeds({need for one in facts for need in one.needs}, parameters.device, REQUESTER, self.job.release)
         self._shown = None
+        self._cautions = cautions(facts)
         self.ui.resultNoteLabel.setText("")
         request = RunRequest(
             parameters.ct,
             parameters.roi,
-            tuple(facts.path for facts in self.models.checkedFacts()),
+            tuple(one.path for one in facts),
             parameters.device,
+            settingsIn(parameters),
             self.folder.results(parameters.resultsFolder),
             self.folder.session(),
         )
@@ -270,7 +271,7 @@ class SegmentPanel(VTKObservationMixin):
     def _onRunEnded(self, case: Path | None) -> None:
         if case is not None and self._shown is not None:
             note = runNote(self.run.result, self._shown.missing)
-            self.ui.resultNoteLabel.setText(f"{note}\n{self.folder.where(case)}")
+            self.ui.resultNoteLabel.setText("\n".join([note, *self._cautions, self.folder.where(case)]))
         self._shown = None
         self.export.update()
         self._update()

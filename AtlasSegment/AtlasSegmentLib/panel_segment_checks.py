@@ -13,6 +13,8 @@ from slicer.i18n import tr as _
 from AtlasSegmentLib.ct_check import ct_doubt, unusable_reason
 from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.model_facts import ModelFacts
+from AtlasSegmentLib.packages import TORCH
+from AtlasSegmentLib.panel_packages import canGetTorch
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ def modelReason(facts: Sequence[ModelFacts], listIsEmpty: bool) -> str:
     wrong = next((one for one in facts if not one.usable), None)
     if wrong is not None:
         return _("{model}: {problem} Uncheck it, or: {remedy}").format(model=wrong.name, problem=wrong.problem, remedy=wrong.remedy)
+    torch = next((one.name for one in facts if TORCH in one.needs), None)
+    if torch is not None and not canGetTorch():
+        return _(
+            "{model} needs PyTorch: install the extension PyTorch in the Extensions Manager and restart Slicer, or uncheck it."
+        ).format(model=torch)
     names = [one.name for one in facts]
     twice = next((name for name in names if names.count(name) > 1), None)
     return _("Two of the checked models are called {name}: uncheck one.").format(name=twice) if twice else ""

@@ -14,6 +14,8 @@ from slicer.i18n import tr as _
 from AtlasSegmentLib.model_facts import KIND_TITLES, ModelFacts, size_text
 from AtlasSegmentLib.model_kinds import describe_model
 from AtlasSegmentLib.model_list import ListedModel, ModelList, folders_named
+from AtlasSegmentLib.packages import TORCH
+from AtlasSegmentLib.panel_packages import canGetTorch
 
 _COLUMNS = 4
 
@@ -126,7 +128,7 @@ class ModelSection:
             for column in range(_COLUMNS):
                 item.setForeground(column, qt.QBrush(gray))
         for column in range(_COLUMNS):
-            item.setToolTip(column, "\n".join(dict.fromkeys(filter(None, (facts.name, facts.title, facts.problem)))))
+            item.setToolTip(column, "\n".join(dict.fromkeys(filter(None, (facts.name, facts.title, facts.problem, facts.caution)))))
         item.setToolTip(2, facts.license or _("The model does not state a license."))
         for column in (1, 3):
             item.setTextAlignment(column, qt.Qt.AlignRight | qt.Qt.AlignVCenter)
@@ -164,7 +166,7 @@ class ModelSection:
         self._ui.removeModelButton.setEnabled(model is not None and model.own)
         tip = _("Take the selected model from the list. Its files stay where they are.")
         if model is not None and not model.own:
-            tip = _("This model comes from ATLAS_MODELS or from the scene, not from your list.")
+            tip = _("This model was downloaded, or comes from ATLAS_MODELS or from the scene: it is not in your list.")
         self._ui.removeModelButton.setToolTip(tip)
         if model is not None:
             self._ui.modelDescriptionLabel.setText(description(model.facts))
@@ -177,7 +179,7 @@ class ModelSection:
         self._add(qt.QFileDialog.getExistingDirectory(self._ui.modelTree, _("Add a model folder, or a folder of models"), ""))
 
     def _addFile(self, _checked: bool = False) -> None:
-        kinds = _("Model files") + " (*.json *.onnx *.pt *.ts *.pth);;" + _("All files") + " (*)"
+        kinds = _("Model files") + " (*.json *.onnx *.pt *.ts *.pth *.safetensors);;" + _("All files") + " (*)"
         self._add(qt.QFileDialog.getOpenFileName(self._ui.modelTree, _("Add a model by one of its files"), "", kinds))
 
     def _add(self, path: str) -> None:
@@ -209,13 +211,22 @@ class ModelSection:
             self._onChanged()
 
 
+def cautions(facts: list[ModelFacts]) -> list[str]:
+    """Return what to know before the results of these models are trusted, one line a model."""
+    return [_("Caution, {model}: {caution}").format(model=one.name, caution=one.caution) for one in facts if one.caution]
+
+
 def description(facts: ModelFacts) -> str:
     """Return what is shown about the selected model."""
     lines = [facts.title or facts.name]
     if facts.problem:
         lines.append(_("Cannot be used: {problem} {remedy}").format(problem=facts.problem, remedy=facts.remedy))
+    if facts.caution:
+        lines.append(_("Caution: {caution}").format(caution=facts.caution))
     if facts.organs:
         lines.append(_("Organs: {names}").format(names=", ".join(name.replace("_", " ") for name in facts.organs)))
+    if TORCH in facts.needs and not canGetTorch():
+        lines.append(_("Needs PyTorch: install the extension PyTorch in the Extensions Manager and restart Slicer."))
     if facts.needs_roi:
         lines.append(_("Needs a region: a box around what it was made for."))
     lines.append(_("License: {license}").format(license=facts.license or _("not stated")))

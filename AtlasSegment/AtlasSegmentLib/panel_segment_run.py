@@ -28,6 +28,7 @@ class RunRequest:
         roi: The ROI node or None.
         models: Model folders.
         device: "auto", "gpu" or "cpu".
+        settings: Preset, step and mirror as `tasks.segment_files` takes them.
         folder: Dataset folder for the results.
         scratch: Folder for files that live as long as the run.
     """
@@ -36,6 +37,7 @@ class RunRequest:
     roi: Any | None
     models: tuple[Path, ...]
     device: str
+    settings: dict[str, Any]
     folder: Path
     scratch: Path
 
@@ -95,6 +97,7 @@ class SegmentRun:
             "models": [str(path) for path in request.models],
             "roi": roi,
             "device": request.device,
+            **request.settings,
         }
         self._job.start(SEGMENT_TASK, arguments, self._onSegmented, self._onFailed)
 

@@ -23,6 +23,7 @@ _MOSTLY = 0.8  # of an ROI
 _BODY_STRIDE_MM = 4.0
 _TIE = 1e-3  # of a voxel
 _SAME_SPACING_MM = 1e-3
+_AT_RIGHT_ANGLES = 1e-8  # of a voxel, at the far corners
 _ON_BORDER = 1e-4  # of a voxel: float32 headers put box faces that far off
 
 
@@ -112,7 +113,8 @@ def centered_grid(ct: Grid, orientation: str, spacing: Sequence[float] | None) -
     """Return the grid on which MONAI's Orientation and Spacing put a whole image.
 
     The first voxel keeps its center, and the last one is as near to the image's last center as whole steps allow. An axis whose
-    spacing is right to a thousandth of a mm keeps it; a sheared image is laid on right angles.
+    spacing is right to a thousandth of a mm keeps it. A sheared image is laid on right angles; its middle stays where it is, and so
+    does that of an image whose angles differ from right ones by the rounding of its header.
 
     Args:
         ct: The image.
@@ -120,17 +122,24 @@ def centered_grid(ct: Grid, orientation: str, spacing: Sequence[float] | None) -
         spacing: mm; None keeps the image's.
     """
     order, sign = geometry.reorientation(ct.orientation, orientation or ct.orientation)
-    shape = np.array([ct.shape[axis] for axis in order])
+    shape = [ct.shape[axis] for axis in order]
     affine = geometry.reorient_affine(ct.affine, ct.shape, order, sign)
     own = geometry.spacing_of(affine)
     wanted = own if spacing is None else np.asarray(spacing, np.float64)
     wanted = np.where(np.abs(wanted - own) <= _SAME_SPACING_MM, own, wanted)
     rotation, upper = np.linalg.qr(affine[:3, :3])
-    result = affine.copy()
+    result = np.eye(4)
     result[:3, :3] = rotation * (np.sign(np.diag(upper)) * wanted)
-    corners = geometry.apply_affine(np.asarray(np.linalg.inv(result) @ affine, np.float64), geometry.corners(shape.tolist()))
-    x, y, z = (int(n) for n in np.round(np.ptp(corners, axis=0) + 1.0))
-    return Grid((x, y, z), result, ct.source)
+    ends = geometry.corners(shape)
+    reached = geometry.apply_affine(np.asarray(np.linalg.inv(result) @ affine, np.float64), ends)
+    size = np.round(np.ptp(reached, axis=0) + 1.0)
+    least = [np.abs((reached - corner).min(axis=0)).max() for corner in reached]
+    first = next((end for end, off in zip(ends, least, strict=True) if off <= _AT_RIGHT_ANGLES), None)
+    middle = np.asarray(shape) / 2
+    result[:3, 3] = (
+        geometry.apply_affine(affine, middle) - result[:3, :3] @ (size / 2) if first is None else geometry.apply_affine(affine, first)
+    )
+    return Grid((int(size[0]), int(size[1]), int(size[2])), result, ct.source)
 
 
 def voxels_in(grid: Grid, box: Matrix) -> tuple[slice, slice, slice]:

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from AtlasSegmentLib import geometry
-from AtlasSegmentLib.components import Box, Mask
 from AtlasSegmentLib.labels import catalog
 from AtlasSegmentLib.regions import BODY_HU
 from AtlasSegmentLib.repair_space import LabelSpace
@@ -48,9 +47,9 @@ class Midline:
         beyond = np.minimum(height - self.z[0], 0) + np.maximum(height - self.z[-1], 0)
         return np.asarray(np.interp(height, self.z, self.x) + self.slope * beyond)
 
-    def rightward(self, points: geometry.Matrix) -> geometry.Matrix:
-        """Return how far points, RAS mm (..., 3), lie to the patient's right of the midline, mm; negative is left."""
-        return np.asarray(points[..., 0] - self.at(points[..., 2]))
+    def rightward(self, x: npt.ArrayLike, z: npt.ArrayLike) -> geometry.Matrix:
+        """Return how far points with RAS x and z lie to the patient's right of the midline, mm; negative is left."""
+        return np.asarray(np.asarray(x, np.float64) - self.at(z))
 
 
 def find_midline(space: LabelSpace, ct: Volume | None = None) -> Midline | None:
@@ -79,23 +78,12 @@ def find_midline(space: LabelSpace, ct: Volume | None = None) -> Midline | None:
 def _spine_points(space: LabelSpace) -> geometry.Matrix:
     """Return (n, 3): RAS x, RAS z and number of voxels of the spine, slice by slice and label by label."""
     names = [*_SPINE, *(name for name in catalog() if name.startswith("vertebrae_"))]
-    boxes = space.boxes()
     found = []
     for value in [space.value(name) for name in names]:
-        if value is not None and value in boxes:
-            part = space.parts(value, boxes[value])[0]  # its stray fragments may lie anywhere
-            found.append(_slice_centers(space, part.box, part.mask))
+        parts = space.parts(value) if value is not None else []
+        if parts:  # stray fragments may lie anywhere
+            found.append(space.slice_centers(parts[0])[:, [0, 2, 3]])
     return np.concatenate(found) if found else np.zeros((0, 3))
-
-
-def _slice_centers(space: LabelSpace, box: Box, mask: Mask) -> geometry.Matrix:
-    rows = []
-    for inside, world in space.world_slabs(box, 1):
-        points = world[mask[:, :, inside]]
-        if points.size:
-            x, _, z = points.mean(axis=0)
-            rows.append((x, z, len(points)))
-    return np.array(rows).reshape(-1, 3)
 
 
 def _body_points(ct: Volume) -> geometry.Matrix:
@@ -142,17 +130,15 @@ def _local_lines(z: npt.NDArray[np.float64], x: npt.NDArray[np.float64], weights
 
 def _between_pairs(space: LabelSpace) -> Midline | None:
     """Return the midline between the two largest parts of each pair, whichever of both names they carry."""
-    boxes = space.boxes()
     rows = []
     for name, structure in catalog().items():
         if structure.partner is None or name > structure.partner:
             continue
-        values = [value for value in (space.value(name), space.value(structure.partner)) if value in boxes]
-        parts = sorted((part for value in values for part in space.parts(value, boxes[value])[:2]), key=lambda part: -part.voxels)
+        values = [value for value in (space.value(name), space.value(structure.partner)) if value is not None]
+        parts = sorted((part for value in values for part in space.parts(value)[:2]), key=lambda part: -part.voxels)
         if len(parts) < 2 or 2 * parts[1].voxels < parts[0].voxels:
             continue
-        centers = [_slice_centers(space, part.box, part.mask) for part in parts[:2]]
-        (x1, z1), (x2, z2) = ((c[:, :2] * c[:, 2:]).sum(axis=0) / c[:, 2].sum() for c in centers)
+        (x1, _, z1), (x2, _, z2) = (np.average(c[:, :3], axis=0, weights=c[:, 3]) for c in map(space.slice_centers, parts[:2]))
         if abs(z1 - z2) <= abs(x1 - x2) / 2:  # else they lie above each other: two ribs of one side
             rows.append(((x1 + x2) / 2, (z1 + z2) / 2, float(parts[0].voxels)))
     return _curve(np.array(rows), "paired structures") if rows else None

@@ -80,9 +80,10 @@ def mend_noise(space: LabelSpace, options: NoiseOptions) -> RepairReport:
     """Do `repair_noise` on a working copy."""
     report = ReportBuilder("noise", space.voxel_mm3 / 1000)
     noise: list[tuple[Part, int]] = []
-    for value, box in space.boxes().items():
-        if not comes_in_pieces(space.table.structure_of(value)):
-            noise += _noise_of(space, value, space.parts(value, box), options, report)
+    for value in sorted(space.boxes()):
+        parts = [] if comes_in_pieces(space.table.structure_of(value)) else space.parts(value)
+        if len(parts) > 1:
+            noise += _noise_of(space, value, parts, options, report)
     for part, _ in noise:
         space.relabel(part, 0)
     for part, largest in noise:

@@ -89,7 +89,7 @@ def find_pieces(space: LabelSpace, values: list[int], midline: Midline) -> tuple
     """Return the voxels of the labels `values` and their pieces, the largest first."""
     index, value, piece = _components(space, values)
     world = space.world(index)
-    right = midline.rightward(world) > 0
+    right = midline.rightward(world[:, 0], world[:, 2]) > 0
     piece, right = _split_at_midline(piece, right)
     bins, shell = _around_axis(world, midline)
     joined = _join_touching(index, piece, right, _Curves(piece, bins, world[:, 2]))
@@ -99,12 +99,11 @@ def find_pieces(space: LabelSpace, values: list[int], midline: Midline) -> tuple
 
 def _components(space: LabelSpace, values: list[int]) -> tuple[Ints, Ints, Ints]:
     """Return (index, label, number of the component) of every voxel of the labels."""
-    boxes = space.boxes()
     index: list[Ints] = []
     value: list[Ints] = []
     piece: list[Ints] = []
     for label in values:
-        for part in space.parts(label, boxes[label]) if label in boxes else []:
+        for part in space.parts(label):
             index.append(np.argwhere(part.mask) + [side.start for side in part.box])
             value.append(np.full(part.voxels, label))
             piece.append(np.full(part.voxels, len(piece)))
@@ -122,7 +121,7 @@ def _split_at_midline(piece: Ints, right: npt.NDArray[np.bool_]) -> tuple[Ints, 
 def _around_axis(world: Floats, midline: Midline) -> tuple[Ints, Ints]:
     """Return the angle of each voxel about the axis of the chest, in bins and left and right alike, and its distance in shells."""
     low, high = np.percentile(world[:, 1], (1, 99))
-    aside, ahead = np.abs(midline.rightward(world)), world[:, 1] - (low + high) / 2
+    aside, ahead = np.abs(midline.rightward(world[:, 0], world[:, 2])), world[:, 1] - (low + high) / 2
     angle = np.arctan2(aside, -ahead)
     shell = np.hypot(aside, ahead) / _SHELL_MM
     return np.minimum((angle / np.pi * BINS).astype(np.int64), BINS - 1), shell.astype(np.int64)
@@ -208,17 +207,3 @@ def _thick_bins(voxels: RibVoxels) -> Ints:
     spread = np.sqrt(np.bincount(where, (z - (np.bincount(where, z) / size)[where]) ** 2) / size)
     thick = np.unique(cell[spread > _THICK_MM] // shells)
     return np.bincount(thick // BINS, minlength=int(voxels.piece.max()) + 1)
-
-
-def medial_end(voxels: RibVoxels, piece: RibPiece, to_spine: Floats, length_mm: float) -> Floats:
-    """Return the points, RAS mm (n, 3), of a piece within `length_mm` of its voxel that is nearest to the spine.
-
-    Args:
-        voxels: All voxels.
-        piece: The piece.
-        to_spine: Distance of each voxel of the piece to the spine, mm, in their order.
-        length_mm: How much of the rib to return.
-    """
-    world = voxels.world[voxels.piece == piece.number]
-    near = np.linalg.norm(world - world[int(np.argmin(to_spine))], axis=1) <= length_mm
-    return np.asarray(world[near])

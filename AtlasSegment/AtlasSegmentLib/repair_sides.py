@@ -8,12 +8,10 @@ one lies to the right of the right one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from AtlasSegmentLib.components import Box
 from AtlasSegmentLib.labels import catalog
 from AtlasSegmentLib.repair_midline import Midline, find_midline
 from AtlasSegmentLib.repair_report import Repaired, RepairReport, ReportBuilder
@@ -75,7 +73,7 @@ def mend_sides(space: LabelSpace, ct: Volume | None = None) -> RepairReport:
         return report.report()
     for pair in pairs:
         if pair.crosses:
-            _exchange(space, pair, boxes, report)
+            _exchange(space, pair, report)
     if midline is None:
         report.remark(_NO_MIDLINE)
         return report.report()
@@ -83,19 +81,16 @@ def mend_sides(space: LabelSpace, ct: Volume | None = None) -> RepairReport:
     for pair in pairs:
         if pair.crosses:
             continue
-        found = [part for value in (pair.left, pair.right) if value in boxes for part in space.parts(value, boxes[value])]
+        found = [part for value in (pair.left, pair.right) for part in space.parts(value)]
         for part in found:  # all are found before the first is changed
             _place(space, part, pair, midline, report)
     return report.report()
 
 
 def _place(space: LabelSpace, part: Part, pair: Pair, midline: Midline, report: ReportBuilder) -> None:
-    right = np.empty(part.mask.shape, dtype=np.bool_)
-    total = 0.0
-    for inside, world in space.world_slabs(part.box):
-        rightward = midline.rightward(world)
-        right[:, :, inside] = rightward > 0
-        total += float(rightward[part.mask[:, :, inside]].sum())
+    rightward = midline.rightward(space.world_axis(part.box, 0), space.world_axis(part.box, 2))
+    right = np.broadcast_to(rightward > 0, part.mask.shape)
+    total = float(np.broadcast_to(rightward, part.mask.shape).sum(where=part.mask))
     on_right = int(np.count_nonzero(part.mask & right))
     name, other = space.name(part.value), pair.right if part.value == pair.left else pair.left
     share = min(on_right, part.voxels - on_right) / part.voxels
@@ -113,12 +108,13 @@ def _place(space: LabelSpace, part: Part, pair: Pair, midline: Midline, report: 
         report.change(name, space.name(side), part.voxels, f"piece centered {away:.0f} mm to the {which} of the midline")
 
 
-def _exchange(space: LabelSpace, pair: Pair, boxes: Mapping[int, Box], report: ReportBuilder) -> None:
+def _exchange(space: LabelSpace, pair: Pair, report: ReportBuilder) -> None:
     """Exchange the names of two vessels whose largest pieces lie in the wrong order."""
-    if pair.left not in boxes or pair.right not in boxes:
+    parts = {value: space.parts(value) for value in (pair.left, pair.right)}
+    if not all(parts.values()):
         return
-    parts = {value: space.parts(value, boxes[value]) for value in (pair.left, pair.right)}
-    left, right = (_center_x(space, parts[value][0]) for value in (pair.left, pair.right))
+    centers = [space.slice_centers(parts[value][0]) for value in (pair.left, pair.right)]
+    left, right = (float(np.average(center[:, 0], weights=center[:, 3])) for center in centers)
     if left - right < REVERSED_MM:
         return
     for value, other in ((pair.left, pair.right), (pair.right, pair.left)):
@@ -126,7 +122,3 @@ def _exchange(space: LabelSpace, pair: Pair, boxes: Mapping[int, Box], report: R
             space.relabel(part, other)
         voxels = sum(part.voxels for part in parts[value])
         report.change(space.name(value), space.name(other), voxels, f"left lies {left - right:.0f} mm to the right of right")
-
-
-def _center_x(space: LabelSpace, part: Part) -> float:
-    return float(sum(world[part.mask[:, :, inside], 0].sum() for inside, world in space.world_slabs(part.box)) / part.voxels)

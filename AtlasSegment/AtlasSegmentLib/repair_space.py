@@ -5,7 +5,6 @@ All orientations of one case give the same copy, so they give the same result.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from AtlasSegmentLib.components import Box, Components, Mask, bounding_box, find
 from AtlasSegmentLib.errors import InputError, LabelError
 from AtlasSegmentLib.labels import LabelTable
 from AtlasSegmentLib.regions import sub_grid
+from AtlasSegmentLib.sparse import EMPTY_BOX, union
 from AtlasSegmentLib.volume import Array, LabelVolume
 from AtlasSegmentLib.volume_io import label_values
 
@@ -68,6 +68,7 @@ class LabelSpace:
         columns = self.affine[:3, :3]
         sides = ((1, 2), (0, 2), (0, 1))
         self.face_mm2 = np.array([float(np.linalg.norm(np.cross(columns[:, a], columns[:, b]))) for a, b in sides])
+        self._boxes = _boxes_of(self.array) if self.array.size else {}
 
     def finish(self) -> LabelVolume:
         """Return the repaired label map in the orientation, dtype and memory order of the input."""
@@ -86,15 +87,19 @@ class LabelSpace:
         return self.table.name_of(value)
 
     def boxes(self) -> dict[int, Box]:
-        """Return the box of every value that is in the array now."""
-        found = ndimage.find_objects(self.array) if self.array.size else []
-        return {number: box for number, box in enumerate(found, 1) if box is not None}
+        """Return a box around every value that is in the array; one whose voxels were relabeled may be too large, or hold none."""
+        return dict(self._boxes)
 
-    def parts(self, value: int, box: Box) -> list[Part]:
-        """Return the 26-connected components of a value inside its box, largest first; ties in the order of their first voxel."""
+    def parts(self, value: int) -> list[Part]:
+        """Return the 26-connected components of a value, largest first; ties in the order of their first voxel."""
+        box = self._boxes.get(value)
+        if box is None:
+            return []
         components = find_components(self.array[box] == value)
         ranked = components.ranked(components.sizes.size)
-        return [self._part(value, components, number, inner, box) for number, inner in _boxes_of(components, ranked)]
+        boxes = _boxes_of(components.labels) if len(ranked) > 1 else {1: bounding_box(components.labels)}
+        found = [(number, boxes[number]) for number in ranked]
+        return [self._part(value, components, number, inner, box) for number, inner in found if inner is not None]
 
     def _part(self, value: int, components: Components, number: int, inner: Box, box: Box) -> Part:
         x, y, z = (slice(i.start + o.start, i.stop + o.start) for i, o in zip(inner, box, strict=True))
@@ -103,6 +108,20 @@ class LabelSpace:
     def relabel(self, part: Part, value: int) -> None:
         """Give all voxels of a part a value."""
         self.array[part.box][part.mask] = value
+        self._grow(value, part.box)
+
+    def relabel_voxels(self, index: npt.NDArray[np.int64], values: npt.NDArray[np.int64]) -> None:
+        """Give single voxels, (N, 3) into `array`, values (N,)."""
+        x, y, z = index.T
+        self.array[x, y, z] = values
+        for value in np.unique(values).tolist():
+            own = index[values == value]
+            low, high = own.min(axis=0).tolist(), own.max(axis=0).tolist()
+            self._grow(value, (slice(low[0], high[0] + 1), slice(low[1], high[1] + 1), slice(low[2], high[2] + 1)))
+
+    def _grow(self, value: int, box: Box) -> None:
+        if value:
+            self._boxes[value] = union([self._boxes.get(value, EMPTY_BOX), box])
 
     def borders(self, part: Part) -> frozenset[tuple[int, bool]]:
         """Return the faces of the image that a part touches, each as (axis, whether it is the far one)."""
@@ -140,13 +159,26 @@ class LabelSpace:
         """Return RAS mm of indices into `array`, shape (..., 3)."""
         return geometry.apply_affine(self.affine, index)
 
-    def world_slabs(self, box: Box, thickness: int = 16) -> Iterator[tuple[slice, geometry.Matrix]]:
-        """Yield (z range within the box, RAS mm of its voxels, shape (X, Y, n, 3)), slab by slab."""
-        for first in range(box[2].start, box[2].stop, thickness):
-            last = min(first + thickness, box[2].stop)
-            sides = (range(box[0].start, box[0].stop), range(box[1].start, box[1].stop), range(first, last))
-            index = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1)
-            yield slice(first - box[2].start, last - box[2].start), self.world(index)
+    def world_axis(self, box: Box, axis: int) -> geometry.Matrix:
+        """Return one coordinate in RAS mm of the voxels of a box, in a shape that broadcasts to that of the box.
+
+        It is not larger than it must be: on a grid that is not oblique RAS x changes along the first axis alone.
+        """
+        total = np.full((1, 1, 1), self.affine[axis, 3])
+        for i, side in enumerate(box):
+            if self.affine[axis, i]:
+                steps = self.affine[axis, i] * np.arange(side.start, side.stop)
+                total = total + steps.reshape([-1 if n == i else 1 for n in range(3)])
+        return total
+
+    def slice_centers(self, part: Part) -> geometry.Matrix:
+        """Return (n, 4): center in RAS mm and number of voxels of each slice of a part that has any."""
+        across, along = part.mask.sum(axis=1), part.mask.sum(axis=0)
+        size = across.sum(axis=0)
+        kept = np.flatnonzero(size)
+        x, y, z = (np.arange(side.start, side.stop) for side in part.box)
+        index = np.stack([(x @ across)[kept] / size[kept], (y @ along)[kept] / size[kept], z[kept]], axis=1)
+        return np.concatenate([self.world(index), size[kept, None]], axis=1)
 
 
 def _checked_table(labels: LabelVolume) -> LabelTable:
@@ -161,6 +193,9 @@ def _checked_table(labels: LabelVolume) -> LabelTable:
     return labels.table
 
 
-def _boxes_of(components: Components, numbers: list[int]) -> list[tuple[int, Box]]:
-    boxes = ndimage.find_objects(components.labels)
-    return [(number, boxes[number - 1]) for number in numbers]
+def _boxes_of(array: Array) -> dict[int, Box]:
+    """Return the box of every positive value, going through the array in the order in which it lies in memory."""
+    order = sorted(range(3), key=lambda axis: -abs(array.strides[axis]))
+    found = ndimage.find_objects(array.transpose(order))
+    back = [order.index(axis) for axis in range(3)]
+    return {number: (box[back[0]], box[back[1]], box[back[2]]) for number, box in enumerate(found, 1) if box is not None}

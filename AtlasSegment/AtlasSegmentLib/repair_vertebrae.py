@@ -69,13 +69,13 @@ def mend_vertebrae(space: LabelSpace, options: VertebraOptions) -> RepairReport:
     """Do `repair_vertebrae` on a working copy."""
     report = ReportBuilder("vertebrae", space.voxel_mm3 / 1000)
     spine = spine_values(space)
-    boxes = space.boxes()
     largest: dict[int, Part] = {}
     fragments: list[Part] = []
     for value in spine:
-        if value in boxes:
-            largest[value], *others = space.parts(value, boxes[value])
-            fragments += others
+        parts = space.parts(value)
+        if parts:
+            largest[value] = parts[0]
+            fragments += parts[1:]
     for part in fragments:  # a fragment may not hand itself to another fragment
         space.relabel(part, 0)
     takers = [*spine, *(value for value in [space.value("sacrum")] if value is not None)]

@@ -12,6 +12,7 @@ import numpy as np
 from AtlasSegmentLib.case_choice import case_name, choose_case
 from AtlasSegmentLib.case_folder import CaseFolder, new_case
 from AtlasSegmentLib.devices import device_of
+from AtlasSegmentLib.inference_settings import settings_for
 from AtlasSegmentLib.intake import read_ct
 from AtlasSegmentLib.markups import Roi
 from AtlasSegmentLib.prediction import Region
@@ -28,6 +29,9 @@ def segment_files(  # noqa: PLR0913 - each is a choice on the panel
     *,
     roi: str | Mapping[str, Any] | None = None,
     device: str = "auto",
+    preset: str = "balanced",
+    step: float | None = None,
+    mirror: bool | None = None,
     force: bool = False,
     all_organs: bool = True,
     progress: ProgressCallback = ignore_progress,
@@ -41,6 +45,9 @@ def segment_files(  # noqa: PLR0913 - each is a choice on the panel
         models: Model folders.
         roi: A markups file, "whole", a box {"center", "axes", "size"} as `Roi` has it, or None for the models' default.
         device: "auto", "gpu" or "cpu".
+        preset: "fast", "balanced" or "best"; see `inference_settings.PRESETS`.
+        step: Distance of sliding windows as a share of the window; None is the preset's own.
+        mirror: Whether the mean over mirrored images is taken; None is the preset's own.
         force: Compute again what is there.
         all_organs: Entropy maps of every organ, so that attention can be shown for each without another run.
         progress: Told the finished share and the stage.
@@ -50,11 +57,13 @@ def segment_files(  # noqa: PLR0913 - each is a choice on the panel
         {name: engine and provider in use}, "seconds": time taken}.
 
     Raises:
+        InputError: There is no such preset, or a step that is none.
         AtlasError: As `segment_request.segment`.
     """
     started = time.monotonic()
     folder = _case_of(Path(dataset_folder), case, Path(ct))
-    options = SegmentOptions(_region(roi), all_entropies=all_organs, force=force)
+    settings = settings_for(preset, step=step, mirror=mirror)
+    options = SegmentOptions(_region(roi), all_entropies=all_organs, force=force, settings=settings)
     request = SegmentRequest(folder, Path(ct), tuple(Path(model) for model in models), options, device=device_of(device))
     progress(0.0, "load models")
     computed = segment(request, progress)

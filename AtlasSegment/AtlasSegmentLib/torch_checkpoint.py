@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
+import threading
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -43,6 +44,9 @@ _ODD_CONTENT = (
     *(RecursionError, RuntimeError, TypeError, ValueError, struct.error, zipfile.BadZipFile),
 )
 """What the readers of archives and pickles raise when the bytes make no sense."""
+
+_READING = threading.Lock()
+"""Torch's allow-list and Python's warning filters are those of the whole process: one file at a time."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def _read_pickle(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     zipped = zipfile.is_zipfile(path)
     if zipped:
         _require_sound_archive(path)
-    with _damage(path), warnings.catch_warnings(), torch.serialization.safe_globals(_allowed()):
+    with _READING, _damage(path), warnings.catch_warnings(), torch.serialization.safe_globals(_allowed()):
         warnings.simplefilter("ignore")  # of old forms of pickles and tensors: what matters of them is checked here
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     if not isinstance(content, dict):

@@ -17,10 +17,12 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from AtlasSegmentLib.components import bounding_box
 from AtlasSegmentLib.errors import InputError, LabelError
 from AtlasSegmentLib.label_conversion import value_mapping
 from AtlasSegmentLib.labels import LabelTable, load_table
 from AtlasSegmentLib.volume import Array, Grid, LabelVolume, require_same_grid
+from AtlasSegmentLib.volume_io import label_values
 
 WHOLE_BODY = "autoorgan_whole_body"
 _TASKS_TABLE = "autoorgan_tasks"
@@ -147,22 +149,19 @@ class WholeBodyPainter:
             self._paint_slab(task, lookup, table, first, slab, source)
 
     def _paint_slab(self, task: Task, lookup: npt.NDArray[np.uint8], table: LabelTable, first: int, slab: Array, source: str) -> None:
-        values = _whole(slab, source)
-        low, high = int(values.min(initial=0)), int(values.max(initial=0))
-        if low < 0 or high >= len(lookup):
-            table.require_values((low, high), source)
-        known = np.zeros(len(lookup), np.bool_)
-        known[[0, *table.labels]] = True
-        index = values.astype(np.intp)
-        if not known[index].all():
-            table.require_values(np.unique(values).tolist(), source)
-        new = lookup[index]
+        box = bounding_box(slab)  # most of a body is not in a task
+        if box is None:
+            return
+        values = _whole(slab[box], source)
+        table.require_values(label_values(values), source)
+        new = lookup[values] if values.dtype.kind == "u" else lookup[values.astype(np.intp)]
         filled = new != 0
-        below = self._labels[:, :, first : first + slab.shape[2]]
+        place = (box[0], box[1], slice(box[2].start + first, box[2].stop + first))
+        below = self._labels[place]
         _count_covered(self._covered, below[filled], task)
         np.copyto(below, new, where=filled)
         if self._tasks is not None:
-            np.copyto(self._tasks[:, :, first : first + slab.shape[2]], np.uint8(task.order), where=filled)
+            np.copyto(self._tasks[place], np.uint8(task.order), where=filled)
 
     def finish(self) -> WholeBody:
         """Return the map. Its header is that of the grid."""
@@ -241,6 +240,8 @@ def _whole(slab: Array, source: str) -> Array:
 
 
 def _count_covered(covered: dict[tuple[str, str], int], below: npt.NDArray[np.uint8], task: Task) -> None:
+    if not below.any():
+        return
     lost = np.bincount(_owner()[below], minlength=len(TASKS) + 1)
     for other in TASKS:
         if lost[other.order]:

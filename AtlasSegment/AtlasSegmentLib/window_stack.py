@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
@@ -130,6 +131,7 @@ class ChannelStack:
     def _opened(self) -> IO[bytes]:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="atlas-probabilities-")  # noqa: SIM115 - lives as long as this object
+            weakref.finalize(self, self._file.close)
         return self._file
 
     def _values(self, part: _Part) -> Array:

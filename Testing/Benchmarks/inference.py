@@ -30,7 +30,6 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "Testing"))
 
 import nnunet_models  # noqa: E402
-
 from AtlasSegmentLib import nifti  # noqa: E402
 from AtlasSegmentLib.regions import sub_grid  # noqa: E402
 from AtlasSegmentLib.volume import Volume  # noqa: E402

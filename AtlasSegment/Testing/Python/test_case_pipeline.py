@@ -33,15 +33,18 @@ class Volume:
 class Watch:
     """A step of three stages that notes who is in which stage, and how many volumes are alive."""
 
-    def __init__(self, seconds: float = 0.01, pieces: int = 1, fail: tuple[str, int] | None = None) -> None:
+    def __init__(self, seconds: float = 0.01, pieces: int = 1, fail: tuple[str, int] | None = None, slow: str = "") -> None:
         self.turns = Turns()
-        self.seconds, self.pieces, self.fail = seconds, pieces, fail
+        self.seconds, self.pieces, self.fail, self.slow = seconds, pieces, fail, slow
         self.lock = threading.Lock()
         self.inside: dict[str, list[int]] = {stage: [] for stage in STAGES}
         self.begun: list[int] = []
         self.overlaps: set[tuple[str, ...]] = set()
         self.alive: weakref.WeakSet[Volume] = weakref.WeakSet()
         self.peak = 0
+        self.waiting: set[int] = set()  # prepared, and the network has not taken them
+        self.most_waiting = 0
+        self.written: list[int] = []
 
     def __call__(self, item: int, progress: ProgressCallback) -> dict[str, Any] | None:
         """Take an item through its stages."""
@@ -69,17 +72,22 @@ class Watch:
             self.peak = max(self.peak, len(self.alive))
             self.inside[stage].append(item)
             assert len(self.inside[stage]) == 1, f"two in {stage}"
-            if stage == STAGES[0]:
+            if stage == "prepare":
                 self.begun.append(item)
+            if stage == "finish":
+                self.written.append(item)
+            self.waiting -= {item}
             self.overlaps.add(tuple(name for name in STAGES if self.inside[name]))
         try:
-            time.sleep(self.seconds)
+            time.sleep(self.seconds * (5 if stage == self.slow else 1))
             if self.fail == (stage, item):
                 message = f"{item}: {stage} went wrong."
                 raise InputError(message, "Mend it.")
         finally:
             with self.lock:
                 self.inside[stage].remove(item)
+                self.waiting |= {item} if stage == "prepare" else set()
+                self.most_waiting = max(self.most_waiting, len(self.waiting))
         return volume
 
 
@@ -110,6 +118,35 @@ def test_memory_holds_no_more_than_what_is_in_the_stages_however_many_cases_ther
     assert watch.peak <= 2 * ALIVE  # input and output of each
     gc.collect()
     assert not watch.alive
+
+
+@pytest.mark.parametrize("threads", [ALIVE, 8])
+def test_one_case_waits_for_the_network_and_not_more_whatever_the_number_of_threads(threads: int) -> None:
+    watch = Watch(seconds=0.002, slow="compute")
+    with closing(run_overlapped(ITEMS, watch, name_of, alive=threads)) as ended:
+        assert len(list(ended)) == len(ITEMS)
+    assert watch.most_waiting == 1
+
+
+def test_a_worker_of_many_threads_holds_no_more_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch(seconds=0.005, pieces=3)
+    inside: set[int] = set()
+    most: list[int] = []
+    stage = watch._stage
+
+    def counted(name: str, item: int, progress: ProgressCallback) -> Volume:
+        inside.add(item)
+        most.append(len(inside))
+        try:
+            return stage(name, item, progress)
+        finally:
+            if name == "finish" and watch.written.count(item) == 3:
+                inside.discard(item)
+
+    monkeypatch.setattr(watch, "_stage", counted)
+    with closing(run_overlapped(ITEMS, watch, name_of, alive=8)) as ended:
+        assert len(list(ended)) == len(ITEMS)
+    assert max(most) <= ALIVE
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -143,17 +180,18 @@ def test_a_finished_case_does_not_wait_for_the_network() -> None:
 
 def test_progress_never_goes_back_and_ends_at_one() -> None:
     seen: list[float] = []
-    run_cases(ITEMS, Watch(), name_of, overlap=True, progress=lambda done, _: seen.append(done))
+    run_cases(ITEMS, Watch(pieces=3), name_of, overlap=True, progress=lambda done, _: seen.append(done))
     assert seen == sorted(seen)
     assert seen[-1] == 1
 
 
 def test_a_consumer_that_stops_ends_the_running_cases_and_begins_no_other() -> None:
-    watch = Watch(seconds=0.02)
+    watch = Watch(seconds=0.1)
     with closing(run_overlapped(ITEMS, watch, name_of)) as ended:
         next(ended)
     assert threading.active_count() == 1 or not [t for t in threading.enumerate() if t.name.startswith("atlas-case")]
     assert len(watch.begun) <= 1 + ALIVE
+    assert len(watch.written) <= 2  # those behind the first have not gone on to the next stage
     assert not any(watch.inside.values())
     run_cases(ITEMS[:3], watch, name_of, overlap=True)  # nobody kept a turn
 

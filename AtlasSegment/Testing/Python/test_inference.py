@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from atlas_phantoms import FIT, ORGANS, WINDOWS, ct, make_model, roi, sigmoid_network, softmax_network
-from AtlasSegmentLib import regions
-from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib import regions, window_result, window_stack
+from AtlasSegmentLib.components import bounding_box
+from AtlasSegmentLib.encoding import entropy_bytes, soft_bytes
+from AtlasSegmentLib.errors import InputError, StorageError
 from AtlasSegmentLib.inference import FAINT, GridPrediction, hard_labels, on_ct, predict
+from AtlasSegmentLib.inference_settings import InferenceSettings
 from AtlasSegmentLib.markups import Roi
 from AtlasSegmentLib.model import Model, load_model
-from AtlasSegmentLib.model_manifest import ModelManifest
+from AtlasSegmentLib.model_manifest import ModelInput, ModelManifest
 from AtlasSegmentLib.resample import resample
 from AtlasSegmentLib.volume import Grid, Volume
+from AtlasSegmentLib.window_input import network_input
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,7 @@ def spec_of(classes: int) -> ModelManifest:
     return ModelManifest.model_validate(content)
 
 
-def full_stack(prediction: Prediction, grid: Grid) -> np.ndarray:
+def full_stack(prediction: GridPrediction, grid: Grid) -> np.ndarray:
     """Return every class on the whole CT, (C, X, Y, Z): what hard_labels avoids."""
     stack = [resample(Volume(p.astype(np.float32), prediction.grid.affine), grid, fill=0.0).array for p in prediction.probabilities]
     return np.stack(stack)
@@ -176,11 +180,166 @@ def test_forty_classes_take_a_few_volumes_of_memory_not_forty(tmp_path: Path) ->
 
 def test_labels_above_255_are_not_wrapped() -> None:
     grid = Grid((2, 2, 2), np.eye(4))
-    spec: Any = SimpleNamespace(table=SimpleNamespace(labels={300: "x"}), channel_of=lambda _: 1)
-    stack = np.zeros((2, 2, 2, 2), np.float32)
-    stack[1] = 1
+    spec = spec_of(2).model_copy(update={"labels": {300: "x"}})
+    stack = np.zeros((301, 2, 2, 2), np.float32)
+    stack[300] = 1
     assert np.unique(hard_labels(GridPrediction(spec, grid, stack), grid).dense()).tolist() == [300]
 
 
 def test_the_labels_of_the_phantom_are_its_organs(windows: Model) -> None:
     assert tuple(windows.spec.table.names()) == ORGANS
+
+
+def counted(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the windows that a model is shown from now on."""
+    seen: list[Any] = []
+    run = model._network.run  # type: ignore[attr-defined]
+    monkeypatch.setattr(model._network, "run", lambda batch: (seen.append(batch), run(batch))[1])  # type: ignore[attr-defined]
+    return seen
+
+
+def test_wider_steps_take_fewer_windows_and_the_models_own_step_is_the_default(windows: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = counted(windows, monkeypatch)
+    numbers = []
+    for step in (None, 0.5, 0.75, 0.25):
+        seen.clear()
+        windows.segment(ct(), "whole", InferenceSettings(step=step, skip_air=False))
+        numbers.append(len(seen))
+    assert numbers[0] == numbers[1]
+    assert numbers[3] > numbers[1] > numbers[2]
+
+
+def test_the_whole_image_is_looked_at_without_body(windows: Model) -> None:
+    image = ct()
+    grid = windows.segment(image, None, InferenceSettings(body=False)).grid
+    np.testing.assert_allclose(regions.whole_box(grid).max(0), regions.whole_box(image.grid).max(0))
+
+
+def in_air(volume: Volume) -> Volume:
+    """Return a volume with air around it, wide enough for windows of air alone."""
+    return Volume(np.pad(volume.array, 14, constant_values=-1000), volume.affine, volume.source)
+
+
+@pytest.mark.parametrize("name", ["windows", "overlapping"])
+def test_windows_of_air_are_skipped_and_are_background_for_certain(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = request.getfixturevalue(name)
+    image = in_air(ct())
+    seen = counted(model, monkeypatch)
+    all_of_it = model.segment(image, "whole", InferenceSettings(skip_air=False))
+    number = len(seen)
+    seen.clear()
+    skipped = model.segment(image, "whole", InferenceSettings(skip_air=True))
+    assert 0 < len(seen) < number
+    assert all((batch > -900).any() for batch in seen)
+    corner = skipped.probabilities[:, 0, 0, 0].tolist()
+    assert corner == ([1, 0, 0, 0] if name == "windows" else [0, 0, 0])
+    for value, mask in all_of_it.masks(image.grid).items():
+        np.testing.assert_array_equal(skipped.masks(image.grid)[value].dense(), mask.dense())
+
+
+def test_a_ct_of_air_alone_is_background_without_the_network(windows: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = counted(windows, monkeypatch)
+    image = Volume(np.full((30, 30, 30), -1000, np.int16), np.diag([2.0, 2.0, 2.0, 1.0]))
+    masks = windows.segment(image, None, InferenceSettings()).masks(image.grid)
+    assert not seen
+    assert not any(mask.dense().any() for mask in masks.values())
+
+
+def test_mirroring_averages_the_flips_that_the_model_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model(make_model(tmp_path / "m", "m", input={**WINDOWS, "mirror_axes": [0, 2]}))
+    patch = np.random.default_rng(0).uniform(-100, 400, (7, 6, 5)).astype(np.float32)
+    flips = [(), (0,), (2,), (0, 2)]
+    expected = np.mean([np.flip(model.predict(np.flip(patch, axes)), [a + 1 for a in axes]) for axes in flips], axis=0)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(model.predict(patch, (0, 2)), expected, atol=1e-4)  # type: ignore[attr-defined]
+    seen = counted(model, monkeypatch)
+    model.segment(ct(), "whole", InferenceSettings(skip_air=False))
+    once = len(seen)
+    model.segment(ct(), "whole", InferenceSettings(skip_air=False, mirror=True))
+    assert len(seen) == 5 * once
+
+
+def test_a_model_without_mirror_axes_is_never_mirrored(windows: Model) -> None:
+    plain = windows.segment(ct(), "whole", InferenceSettings(mirror=False))
+    mirrored = windows.segment(ct(), "whole", InferenceSettings(mirror=True))
+    np.testing.assert_array_equal(plain.probabilities, mirrored.probabilities)
+
+
+@pytest.mark.parametrize("in_memory", [0, 1 << 30])
+@pytest.mark.parametrize("name", ["windows", "overlapping"])
+def test_channels_kept_in_parts_give_the_very_bytes_of_all_of_them(
+    name: str, in_memory: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, image = request.getfixturevalue(name), ct("PIR")
+    dense = model.segment(image, "whole", InferenceSettings())
+    monkeypatch.setattr(window_result, "DENSE_BYTES", 0)
+    monkeypatch.setattr(
+        window_stack.ChannelStack.__init__, "__kwdefaults__", {**window_stack.ChannelStack.__init__.__kwdefaults__, "in_memory": in_memory}
+    )
+    parts = model.segment(image, "whole", InferenceSettings())
+    assert isinstance(parts.probabilities, window_stack.ChannelStack)
+    for value in dense.spec.table.labels:
+        a, b = (prediction.probability(image.grid, value) for prediction in (dense, parts))
+        assert a.box == b.box
+        np.testing.assert_array_equal(soft_bytes(a.crop), soft_bytes(b.crop))
+        np.testing.assert_array_equal(entropy_bytes(a.crop), entropy_bytes(b.crop))
+        np.testing.assert_array_equal(dense.masks(image.grid)[value].dense(), parts.masks(image.grid)[value].dense())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 999), st.permutations([0, 1, 2]), st.lists(st.integers(1, 3), min_size=1, max_size=5), st.booleans())
+def test_a_stack_gives_back_all_that_exceeds_its_limit_and_its_neighbors(
+    seed: int, order: list[int], steps: list[int], in_file: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    planes = (sum(steps), 6, 5)
+    shape = [0, 0, 0]
+    for axis, n in zip(order, planes, strict=True):
+        shape[axis] = n
+    values = np.where(rng.random((3, *planes)) < 0.03, rng.random((3, *planes)), 0.1 * rng.random((3, *planes))).astype(np.float32)
+    stack = window_stack.ChannelStack(
+        3,
+        (shape[0], shape[1], shape[2]),
+        np.float32,
+        order=(order[0], order[1], order[2]),
+        above=0.1,
+        whole=1,
+        in_memory=0 if in_file else 1 << 20,
+    )
+    first = 0
+    for step in steps:
+        stack.add(first, values[:, first : first + step])
+        first += step
+    stack.finish()
+    back = np.argsort(order)
+    for channel in range(3):
+        expected = values[channel].transpose(back)
+        found = stack.crop(channel, (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2])))
+        near = ndimage.maximum_filter(expected > np.float32(0.1), size=3, mode="constant") if channel else np.ones(shape, bool)
+        np.testing.assert_array_equal(found[near], expected[near])
+        assert set(np.unique(found[~near])) <= {*np.unique(expected[~near]), 0}
+        assert stack.found(channel) == bounding_box(expected > np.float32(0.1))
+
+
+def test_a_full_disk_is_told_with_where_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = window_stack.ChannelStack(1, (2, 2, 2), np.float32, in_memory=0)
+
+    def full() -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(stack, "_opened", full)
+    stack.add(0, np.ones((1, 2, 2, 2), np.float32))
+    with pytest.raises(StorageError, match="No space left") as caught:
+        stack.finish()
+    assert "TMPDIR" in caught.value.remedy
+
+
+def test_a_part_of_a_grid_on_centers_has_the_voxels_of_the_whole() -> None:
+    image = ct("LPS")
+    rule = ModelInput(grid="centers", orientation="RAS", spacing=(4.0, 3.0, 6.0), patch=(8, 8, 8), intensity_after=({"type": "z_score"},))  # type: ignore[arg-type]
+    whole, part = (network_input(image, rule, box) for box in (regions.whole_box(image.grid), roi().corners()))
+    offset = np.rint((np.linalg.inv(whole.grid.affine) @ part.grid.affine)[:3, 3]).astype(int)
+    inner = tuple(slice(o, o + n) for o, n in zip(offset, part.image.shape, strict=True))
+    assert part.image.size < whole.image.size
+    np.testing.assert_array_equal(part.image, whole.image[inner])

@@ -18,32 +18,24 @@ from AtlasSegmentLib.errors import ModelError
 from AtlasSegmentLib.model_facts import ModelFacts, short_license, size_text
 from AtlasSegmentLib.model_kinds import describe_model, find_models
 from AtlasSegmentLib.model_manifest import read_manifest
+from monai_bundles import config, metadata
+from nnunet_models import make_dataset, make_plans
 
-NEW_DIALECT = {
-    "spacing": [3.0, 3.0, 3.0],
-    "patch_size": [256, 80, 80],
-    "architecture": {
-        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-        "arch_kwargs": {"n_stages": 6},
-    },
-}
-OLD_DIALECT = {
-    "spacing": [1.5, 0.9765625, 0.9765625],
-    "patch_size": [192, 96, 96],
-    "UNet_class_name": "PlainConvUNet",
-    "UNet_base_num_features": 32,
-    "n_conv_per_stage_encoder": [2, 2],
-    "n_conv_per_stage_decoder": [2],
-    "pool_op_kernel_sizes": [[1, 1, 1], [2, 2, 2]],
-    "conv_kernel_sizes": [[3, 3, 3], [3, 3, 3]],
-}
-DATASET = {
-    "channel_names": {"0": "CT"},
-    "labels": {"background": 0, "femur_right": 2, "femur_left": 1, "ignore": 3},
-    "numTraining": 5,
-    "file_ending": ".nii.gz",
-    "licence": "CC-BY-NC-SA 4.0",
-}
+LABELS = {"background": 0, "femur_right": 2, "femur_left": 1, "ignore": 3}
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    """Change entries of a JSON file; None removes one."""
+    content = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+def edit_network(model: Path, name: str | None) -> None:
+    """Change the class of the network in plans.json; with None nothing describes it."""
+    plans = json.loads((model / "plans.json").read_text())
+    configuration = plans["configurations"]["3d_fullres"]
+    configuration["architecture"] = None if name is None else {**configuration["architecture"], "network_class_name": name}
+    (model / "plans.json").write_text(json.dumps(plans))
 
 
 def torch_file(path: Path, *, script: bool = False) -> None:
@@ -55,24 +47,27 @@ def torch_file(path: Path, *, script: bool = False) -> None:
             archive.writestr("archive/code/__torch__.py", "")
 
 
-def make_nnunet(folder: Path, configuration: dict[str, Any] = NEW_DIALECT, **dataset: Any) -> Path:
-    """Write an nnU-Net v2 model folder as nnU-Net's training leaves it; return it."""
-    model = folder / "Dataset112_LowerLimb" / "nnUNetTrainerNoMirroring__nnUNetPlans__3d_fullres"
+def make_nnunet(folder: Path, dialect: str = "new", configuration: str = "3d_fullres", **dataset: Any) -> Path:
+    """Write an nnU-Net v2 model folder as nnU-Net's training leaves it, with weights that hold nothing; return it."""
+    model = folder / "Dataset112_LowerLimb" / f"nnUNetTrainerNoMirroring__nnUNetPlans__{configuration}"
     torch_file(model / "fold_0" / "checkpoint_final.pth")
-    plans = {"dataset_name": "Dataset112_LowerLimb", "configurations": {"3d_fullres": configuration}}
-    (model / "plans.json").write_text(json.dumps(plans))
-    (model / "dataset.json").write_text(json.dumps({**DATASET, **dataset}))
+    describe_nnunet(model, dialect, **dataset)
     return model
+
+
+def describe_nnunet(model: Path, dialect: str = "new", **dataset: Any) -> None:
+    """Write plans.json and dataset.json."""
+    plans = {**make_plans(dialect, "plain", (3.0, 2.0, 2.0), (16, 16, 16)), "dataset_name": "Dataset112_LowerLimb"}
+    (model / "plans.json").write_text(json.dumps(plans))
+    (model / "dataset.json").write_text(json.dumps({**make_dataset(), "labels": LABELS, "licence": "CC-BY-NC-SA 4.0", **dataset}))
 
 
 def make_bundle(folder: Path, *, weights: str = "model.pt") -> Path:
     """Write a MONAI bundle; return it."""
     (folder / "configs").mkdir(parents=True)
-    channels = {"0": "background", "1": "spleen", "2": "liver"}
-    outputs = {"pred": {"type": "image", "channel_def": channels}}
-    metadata = {"name": "Abdomen bundle", "version": "0.5.0", "task": "Organs", "network_data_format": {"outputs": outputs}}
-    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata))
-    (folder / "configs" / "inference.json").write_text("{}")
+    facts = metadata(("background", "spleen", "liver", "pancreas"), name="Abdomen bundle", description="Organs")
+    (folder / "configs" / "metadata.json").write_text(json.dumps(facts))
+    (folder / "configs" / "inference.json").write_text(json.dumps(config()))
     (folder / "LICENSE").write_text("\nApache License\nVersion 2.0\n")
     torch_file(folder / "models" / weights, script=weights.endswith(".ts"))
     return folder
@@ -82,8 +77,7 @@ def make_autoorgan(folder: Path) -> Path:
     """Write a folder as AutoOrgan's Slicer plug-in wants it; return it."""
     make_model(folder, "unused")
     (folder / "model.json").unlink()
-    (folder / "dataset.json").write_text(json.dumps(DATASET))
-    (folder / "plans.json").write_text(json.dumps({"configurations": {"3d_fullres": NEW_DIALECT}}))
+    describe_nnunet(folder)
     return folder
 
 
@@ -119,22 +113,32 @@ def test_the_real_models_are_recognized(shared_models: list[Path]) -> None:
         assert len(facts.organs) == 8
 
 
-@pytest.mark.parametrize("configuration", [NEW_DIALECT, OLD_DIALECT])
-def test_both_dialects_of_an_nnunet_folder_are_recognized(tmp_path: Path, configuration: dict[str, Any]) -> None:
-    facts = describe_model(make_nnunet(tmp_path, configuration))
-    assert (facts.kind, facts.name) == ("nnunet", "Dataset112_LowerLimb 3d_fullres")
+@pytest.mark.parametrize("dialect", ["new", "old"])
+def test_both_dialects_of_an_nnunet_folder_are_usable(tmp_path: Path, dialect: str) -> None:
+    facts = describe_model(make_nnunet(tmp_path, dialect))
+    assert (facts.kind, facts.name, facts.problem) == ("nnunet", "Dataset112_LowerLimb-3d_fullres", "")
     assert facts.organs == ("femur_left", "femur_right")  # in the order of their values, without background and ignore
     assert facts.short_license == "CC-BY-NC-SA"
     assert facts.size > 0
-    assert "Torch" in facts.problem
+    assert facts.needs == ("torch", "nnunet")
+
+
+def test_a_converted_checkpoint_is_taken_and_named_as_a_need(tmp_path: Path) -> None:
+    model = make_nnunet(tmp_path)
+    (model / "fold_0" / "checkpoint_final.pth").unlink()
+    (model / "fold_0" / "checkpoint_final.safetensors").write_bytes(b"x" * 99)
+    facts = describe_model(model)
+    assert (facts.problem, facts.needs) == ("", ("torch", "nnunet", "safetensors"))
 
 
 def test_a_configuration_inherits_what_it_does_not_say_itself(tmp_path: Path) -> None:
     model = make_nnunet(tmp_path)
-    plans: dict[str, Any] = {"configurations": {"base": dict(NEW_DIALECT), "3d_fullres": {"inherits_from": "base", "spacing": [1, 1, 1]}}}
+    plans = json.loads((model / "plans.json").read_text())
+    fullres = plans["configurations"]["3d_fullres"]
+    plans["configurations"] = {"base": fullres, "3d_fullres": {"inherits_from": "base", "spacing": [1, 1, 1]}}
     (model / "plans.json").write_text(json.dumps(plans))
-    assert "Torch" in describe_model(model).problem
-    plans["configurations"]["base"]["inherits_from"] = "3d_fullres"
+    assert describe_model(model).usable
+    fullres["inherits_from"] = "3d_fullres"
     (model / "plans.json").write_text(json.dumps(plans))
     assert "inherits from itself" in describe_model(model).problem
 
@@ -144,26 +148,87 @@ def test_regions_of_nnunet_are_organs_too(tmp_path: Path) -> None:
     assert describe_model(make_nnunet(tmp_path, labels=labels, regions_class_order=[1, 2])).organs == ("kidney", "tumor")
 
 
-@pytest.mark.parametrize("weights", ["model.pt", "model.ts"])
-def test_a_monai_bundle_is_recognized(tmp_path: Path, weights: str) -> None:
+def test_the_second_stage_of_a_cascade_says_that_its_first_is_missing_or_damaged(tmp_path: Path) -> None:
+    second = make_nnunet(tmp_path, configuration="3d_cascade_fullres")
+    assert "its first stage nnUNetTrainerNoMirroring__nnUNetPlans__3d_lowres is not beside it" in describe_model(second).problem
+    assert describe_model(second).organs
+    first = make_nnunet(tmp_path, configuration="3d_lowres")
+    assert describe_model(second).usable
+    (first / "fold_0" / "checkpoint_final.pth").write_bytes(b"")
+    assert "cannot be used: checkpoint_final.pth is empty" in describe_model(second).problem
+
+
+@pytest.mark.parametrize("organs", [("femur_left",), ("lung_r",), ("something on the left",)])
+@pytest.mark.parametrize("make", [make_nnunet, make_autoorgan])
+def test_structures_with_sides_come_with_a_caution_until_the_training_orientation_is_stated(
+    tmp_path: Path, make: Callable[[Path], Path], organs: tuple[str, ...]
+) -> None:
+    model = make(tmp_path / "m")
+    edit_json(model / "dataset.json", labels={"background": 0, **{name: value for value, name in enumerate(organs, start=1)}})
+    facts = describe_model(model)
+    assert facts.usable
+    assert "does not state the orientation of its training images; left and right follow the file's voxel order" in facts.caution
+    (model / "atlas.json").write_text('{"orientation": "RAS", "title": "Legs", "license": "MIT"}')
+    facts = describe_model(model)
+    assert (facts.caution, facts.title, facts.license) == ("", "Legs", "MIT")
+
+
+def test_structures_without_sides_and_readers_that_orient_need_no_caution(tmp_path: Path) -> None:
+    assert not describe_model(make_nnunet(tmp_path / "a", labels={"background": 0, "liver": 1, "small_bowel": 2})).caution
+    model = make_nnunet(tmp_path / "b")
+    edit_json(model / "plans.json", image_reader_writer="NibabelIOWithReorient")
+    assert not describe_model(model).caution
+
+
+@pytest.mark.parametrize(("weights", "needs"), [("model.pt", ("manifest", "torch", "monai")), ("model.ts", ("manifest", "torch"))])
+def test_a_monai_bundle_is_usable(tmp_path: Path, weights: str, needs: tuple[str, ...]) -> None:
     facts = describe_model(make_bundle(tmp_path / "bundle", weights=weights))
-    assert (facts.kind, facts.name, facts.title) == ("monai", "Abdomen bundle", "Organs")
-    assert facts.organs == ("spleen", "liver")
+    assert (facts.kind, facts.name, facts.title, facts.problem) == ("monai", "Abdomen bundle", "Organs", "")
+    assert facts.organs == ("spleen", "liver", "pancreas")
     assert facts.short_license == "Apache-2.0"
-    assert "Torch" in facts.problem
+    assert facts.needs == needs
 
 
-def test_an_autoorgan_folder_is_recognized(tmp_path: Path) -> None:
+def test_a_monai_bundle_of_two_images_says_so(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle")
+    facts = json.loads((bundle / "configs" / "metadata.json").read_text())
+    facts["network_data_format"]["inputs"]["image"]["num_channels"] = 2
+    (bundle / "configs" / "metadata.json").write_text(json.dumps(facts))
+    assert "wants 2 images" in describe_model(bundle).problem
+
+
+def test_an_onnx_export_of_nnunet_is_usable_without_torch(tmp_path: Path) -> None:
     facts = describe_model(make_autoorgan(tmp_path / "organ"))
-    assert (facts.kind, facts.name) == ("autoorgan", "organ")
+    assert (facts.kind, facts.name, facts.problem) == ("autoorgan", "Dataset112_LowerLimb-3d_fullres", "")
     assert facts.organs == ("femur_left", "femur_right")
-    assert "AutoOrgan" in facts.problem
+    assert facts.needs == ("onnx",)
 
 
-def test_a_torchscript_file_with_model_json_is_recognized(tmp_path: Path) -> None:
+def test_a_torchscript_file_with_model_json_is_usable(tmp_path: Path) -> None:
     facts = describe_model(make_script(tmp_path))
     assert (facts.kind, facts.name, facts.organs) == ("torchscript", "scripted", ("spleen", "liver", "kidney_left"))
-    assert "Torch" in facts.problem
+    assert (facts.problem, facts.needs) == ("", ("manifest", "torch"))
+
+
+def make_universal(folder: Path) -> Path:
+    """Write a folder of the universal model with weights that hold nothing; return it."""
+    make_model(folder, "universal", engine="torch", architecture="universal-swinunetr", file="weights.pth", text_encoding="text.npz")
+    (folder / "model.onnx").unlink()
+    torch_file(folder / "weights.pth")
+    (folder / "text.npz").write_bytes(b"x" * 99)
+    return folder
+
+
+def test_the_universal_model_is_usable_where_its_weights_and_embeddings_are(tmp_path: Path) -> None:
+    model = make_universal(tmp_path)
+    facts = describe_model(model)
+    assert (facts.kind, facts.problem, facts.needs) == ("universal", "", ("manifest", "torch", "monai"))
+    edit_json(model / "model.json", architecture="universal-unet")
+    assert describe_model(model).needs == ("manifest", "torch")
+    (model / "text.npz").unlink()
+    assert "text.npz is missing" in describe_model(model).problem
+    edit_json(model / "model.json", architecture="other")
+    assert "architecture 'other' is not known" in describe_model(model).problem
 
 
 PARTS: dict[str, tuple[Callable[[Path], Path], str]] = {
@@ -192,12 +257,6 @@ def test_a_folder_of_models_stands_for_all_of_them(tmp_path: Path) -> None:
     made = {make_model(tmp_path / "a", "a"), make_bundle(tmp_path / "b"), make_nnunet(tmp_path / "c")}
     (tmp_path / "notes").mkdir()
     assert {*find_models(tmp_path)} == {path.resolve() for path in made}
-
-
-def edit_json(path: Path, **changes: Any) -> None:
-    """Change entries of a JSON file; None removes one."""
-    content = {**json.loads(path.read_text()), **changes}
-    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
 
 
 def damaged(kind: str, folder: Path, how: Callable[[Path], object]) -> ModelFacts:
@@ -237,18 +296,15 @@ DAMAGE: list[tuple[str, Callable[[Path], object], str]] = [
     ("nnunet", lambda m: (m / "dataset.json").write_text("not json"), "dataset.json is damaged"),
     ("nnunet", lambda m: edit_json(m / "dataset.json", labels={"0": "background", "1": "liver"}), "nnU-Net v1"),
     ("nnunet", lambda m: edit_json(m / "dataset.json", labels={"background": 0}), "no structure beside background"),
-    ("nnunet", lambda m: edit_json(m / "dataset.json", labels={"liver": 1}), 'no "background": 0'),
-    ("nnunet", lambda m: edit_json(m / "dataset.json", labels={"background": 0, "liver": "x"}), "label 'liver' must have a whole number"),
+    ("nnunet", lambda m: edit_json(m / "dataset.json", labels={"liver": 1}), "background is missing, expected 0"),
+    ("nnunet", lambda m: edit_json(m / "dataset.json", labels={"background": 0, "liver": "x"}), "liver is 'x', expected a whole number"),
     ("nnunet", lambda m: edit_json(m / "dataset.json", channel_names={"0": "CT", "1": "PET"}), "channel_names are: CT, PET"),
-    ("nnunet", lambda m: edit_json(m / "dataset.json", channel_names=None), "channel_names are: none"),
-    ("nnunet", lambda m: edit_json(m / "plans.json", configurations={"2d": NEW_DIALECT}), "no configuration '3d_fullres'"),
+    ("nnunet", lambda m: edit_json(m / "dataset.json", channel_names=None), "channel_names is missing"),
+    ("nnunet", lambda m: edit_json(m / "plans.json", configurations={"2d": {}}), "no configuration '3d_fullres'"),
     ("nnunet", lambda m: edit_json(m / "plans.json", configurations=None), "has no configurations"),
-    ("nnunet", lambda m: edit_json(m / "plans.json", configurations={"3d_fullres": {"spacing": [1, 1, 1]}}), "patch_size None"),
-    (
-        "nnunet",
-        lambda m: edit_json(m / "plans.json", configurations={"3d_fullres": {**NEW_DIALECT, "architecture": None}}),
-        "does not describe a network",
-    ),
+    ("nnunet", lambda m: edit_json(m / "plans.json", configurations={"3d_fullres": {"spacing": [1, 1, 1]}}), "patch_size is missing"),
+    ("nnunet", lambda m: edit_network(m, None), "does not describe a network"),
+    ("nnunet", lambda m: edit_network(m, "somewhere.else.Net"), "the network 'somewhere.else.Net' is not supported"),
     (
         "nnunet",
         lambda m: (m / "fold_0" / "checkpoint_final.pth").rename(m / "fold_0" / "latest.pth"),

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("nnunetv2", reason="needs nnunetv2, the reference")
-
 import nnunet_models
 from AtlasSegmentLib import nifti
 from AtlasSegmentLib.inference_settings import PRESETS, InferenceSettings

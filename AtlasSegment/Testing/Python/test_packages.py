@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from AtlasSegmentLib import packages
 from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.model_facts import Need
 from AtlasSegmentLib.packages import Plan, Requirement
 
 GPU = "onnxruntime-gpu[cuda,cudnn]>=1.21"
@@ -41,16 +47,56 @@ def pc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("pc")
 @pytest.mark.parametrize("device", ["auto", "cpu", "gpu"])
-def test_segmenting_needs_exactly_one_build_of_onnx_runtime(device: Device) -> None:
-    wanted = packages.requirements(device=device)
-    assert wanted == ["pydantic>=2.5", GPU if device == "gpu" else CPU]
+def test_networks_as_onnx_need_exactly_one_build_of_onnx_runtime(device: Device) -> None:
+    wanted = packages.requirements_of(["onnx", "manifest"], device)
+    assert wanted == [GPU if device == "gpu" else CPU, "pydantic>=2.5"]
+
+
+def test_models_need_their_own_packages_alone_and_each_once() -> None:
+    assert packages.requirements_of(["onnx"]) == [CPU]
+    assert packages.requirements_of([]) == packages.requirements_of(["torch"]) == []  # Torch is not pip's to install
+    names = [packages.parse(line).name for line in packages.requirements_of(("torch", "nnunet", "monai", "manifest", "nnunet"))]
+    assert names == ["pydantic", "dynamic-network-architectures", "monai", "einops"]
+
+
+def test_every_need_but_torch_has_packages_and_none_of_them_is_torch() -> None:
+    for need in get_args(Need):
+        if need != packages.TORCH:
+            assert not {packages.parse(line).name for line in packages.requirements(need)} & {"torch", "torchvision", "timm"}
+
+
+@pytest.mark.parametrize("name", sorted(packages.WITHOUT_DEPENDENCIES))
+def test_what_asks_for_torch_is_installed_without_its_dependencies_and_lacks_none_that_it_uses(name: str) -> None:
+    try:
+        asked = {re.split(r"[^\w-]", line)[0] for line in metadata.requires(name) or [] if "extra ==" not in line}
+    except metadata.PackageNotFoundError:
+        pytest.skip(f"{name} is not installed")
+    assert "torch" in asked
+    assert asked <= {"torch", "numpy", "timm", "einops"}, "look whether the new dependency is used"
+
+
+def test_the_networks_of_nnunet_are_built_without_timm_and_einops(tmp_path: Path, repository: Path) -> None:
+    pytest.importorskip("dynamic_network_architectures")
+    program = """
+import json, sys
+sys.modules.update(dict.fromkeys(["timm", "torchvision", "einops", "nnunetv2"]))
+from AtlasSegmentLib.nnunet_network import build_network
+from AtlasSegmentLib.nnunet_plans import parse_plans
+from nnunet_models import make_plans
+for network in ("plain", "residual"):
+    plans = parse_plans(make_plans("new", network, (3.0, 2.0, 2.0), (16, 16, 16)))
+    build_network(plans.configuration("3d_fullres").architecture, 1, 4)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(repository / "AtlasSegment"), str(repository / "Testing")])}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("system", "machine"), [("darwin", "arm64"), ("darwin", "x86_64"), ("linux", "aarch64")])
 def test_where_there_is_no_gpu_build_the_one_build_is_asked_for(monkeypatch: pytest.MonkeyPatch, system: str, machine: str) -> None:
     monkeypatch.setattr("sys.platform", system)
     monkeypatch.setattr("platform.machine", lambda: machine)
-    assert CPU in packages.requirements(device="gpu")
+    assert CPU in packages.requirements("onnx", device="gpu")
 
 
 def test_each_feature_has_its_own_packages() -> None:
@@ -62,7 +108,7 @@ def test_a_feature_or_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="names no packages for 'magic'"):
         packages.requirements("magic")
     with pytest.raises(InputError, match=r"none\.txt: cannot be read"):
-        packages.requirements(path=tmp_path / "none.txt")
+        packages.requirements("onnx", path=tmp_path / "none.txt")
 
 
 def test_nothing_is_to_do_where_all_is_there(installed: Callable[..., None]) -> None:

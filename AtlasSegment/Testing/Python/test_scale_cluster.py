@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,23 @@ def test_the_scheduler_holds_a_window_of_the_cases_and_nothing_at_the_end(mixed:
     run_cases(items, where, name_of, scheduler=mixed.scheduler_address, progress=lambda *_: held.append(len(tasks)))
     assert max(held) <= 2 * 8  # what has ended is forgotten a moment later
     assert len(held) == len(items) + 1
+
+
+def test_ctrl_c_stops_what_runs_on_a_cluster_of_others_and_leaves_the_cluster(mixed: Any, tmp_path: Path) -> None:
+    items = [str(tmp_path / f"case{number:02d}") for number in range(16)]
+
+    def interrupt(_: float, text: str) -> None:
+        if "done" in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cases(items, write_slowly, name_of, scheduler=mixed.scheduler_address, progress=interrupt)
+    time.sleep(1.2)  # longer than a case takes
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert 1 <= len(found) <= 4  # there are four threads
+    assert all(name.startswith("case") for name in found)
+    again = run_cases(items[:5], write_slowly, name_of, scheduler=mixed.scheduler_address)
+    assert {outcome.state for outcome in again} == {"done", "skipped"}
 
 
 def test_a_worker_killed_for_its_memory_costs_the_case_that_took_it(mixed: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from AtlasSegmentLib.sliding_window import gaussian_weights, sliding_window, window_starts
+from AtlasSegmentLib.sliding_window import WindowRules, gaussian_weights, sliding_window, window_starts
 
 SIZES = st.tuples(*[st.integers(1, 13)] * 3)
 OVERLAPS = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.7, 0.9])
@@ -132,3 +132,56 @@ def test_the_image_is_not_changed_and_patches_are_contiguous() -> None:
 
     list(sliding_window(image, (5, 5, 5), 0.5, check))
     np.testing.assert_array_equal(image, before)
+
+
+NOTHING = np.array([80.0, -80.0], np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SIZES, st.tuples(*[st.integers(1, 6)] * 3), st.sampled_from([0.0, 0.25, 0.5]), st.integers(0, 99), st.floats(0, 1))
+def test_windows_of_air_alone_are_not_predicted_and_what_none_covers_is_nothing(
+    shape: tuple[int, ...], window: tuple[int, ...], overlap: float, seed: int, share: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    image = rng.normal(0, 1, shape).astype(np.float32)
+    air = rng.random(shape) < share
+    ran: list[np.ndarray] = []
+
+    def remember(patch: np.ndarray) -> np.ndarray:
+        ran.append(patch)
+        return network(patch)
+
+    rules = WindowRules(air=air, nothing=NOTHING)
+    found = np.concatenate([part for _, part in sliding_window(image, window, overlap, remember, rules=rules)], axis=1)
+    assert found.shape == (2, *shape)
+    windows = corners(shape, window, overlap)
+    solid = [place for place in windows if not padded_air(air, window)[place].all()]
+    assert len(ran) == len(solid)
+    covered = np.zeros([max(n, w) for n, w in zip(shape, window, strict=True)], bool)
+    for place in solid:
+        covered[place] = True
+    inner = tuple(slice(max(0, w - n) // 2, max(0, w - n) // 2 + n) for n, w in zip(shape, window, strict=True))
+    nowhere = ~covered[inner]
+    np.testing.assert_array_equal(found[:, nowhere], np.broadcast_to(NOTHING[:, None], (2, int(nowhere.sum()))))
+    assert (np.abs(found[:, ~nowhere]) < 80).all()
+    assert not (nowhere & ~air).any()
+
+
+def padded_air(air: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
+    before = [max(0, w - n) // 2 for n, w in zip(air.shape, window, strict=True)]
+    padded = np.ones([max(n, w) for n, w in zip(air.shape, window, strict=True)], bool)
+    padded[tuple(slice(b, b + n) for b, n in zip(before, air.shape, strict=True))] = air
+    return padded
+
+
+def corners(shape: tuple[int, ...], window: tuple[int, ...], overlap: float) -> list[tuple[slice, ...]]:
+    sizes = [max(n, w) for n, w in zip(shape, window, strict=True)]
+    starts = product(*[monai_starts(n, w, overlap) for n, w in zip(sizes, window, strict=True)])
+    return [tuple(slice(s, s + w) for s, w in zip(start, window, strict=True)) for start in dict.fromkeys(starts)]
+
+
+def test_without_air_every_window_is_predicted_and_nothing_changes() -> None:
+    image = np.random.default_rng(0).normal(0, 1, (12, 9, 7)).astype(np.float32)
+    rules = WindowRules(air=np.zeros(image.shape, bool), nothing=NOTHING)
+    parts = [part for _, part in sliding_window(image, (5, 5, 5), 0.5, network, rules=rules)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), collected(image, (5, 5, 5), 0.5))
