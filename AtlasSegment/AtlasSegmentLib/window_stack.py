@@ -69,8 +69,8 @@ class ChannelStack:
         self._file: IO[bytes] | None = None
 
     def add(self, first: int, values: Array) -> None:
-        """Take the planes that follow: (C, n, ...) with axes in `order`, the first of which is plane `first`."""
-        kept = values.astype(self.dtype)
+        """Take the planes that follow, (C, n, ...) with axes in `order`, the first of which is plane `first`; they must not change later."""
+        kept = values.astype(self.dtype, copy=False)
         found = [self._box_in(first, channel) for channel in kept]
         if self._waiting is not None:
             self._keep(*self._waiting, after=found)
