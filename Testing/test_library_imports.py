@@ -29,8 +29,17 @@ NEEDS_MODELS = {
     "intensity",
     "segment_case",
     "segment_request",
+    "model_cache",
+    "monai_bundle",
+    "onnx_export",
+    "onnx_quantize",
+    "onnx_sources",
     "sliding_window",
     "tasks",
+    "universal_model",
+    "window_input",
+    "window_model",
+    "window_result",
     "run_case",
 }
 """AtlasSegment asks for its packages; what runs a model may need them at its top."""

@@ -8,19 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from AtlasSegmentLib.devices import Device
-from AtlasSegmentLib.errors import AtlasError, ModelError
+from AtlasSegmentLib.errors import ModelError
 from AtlasSegmentLib.files import sha256_of
-from AtlasSegmentLib.model_facts import read_object
-from AtlasSegmentLib.names import safe_name
+from AtlasSegmentLib.model_kinds_nnunet import model_name, read_note, training_orientation
 from AtlasSegmentLib.network import Network
 from AtlasSegmentLib.nnunet_folder import NnunetFolder, open_folder
 from AtlasSegmentLib.nnunet_model import NnunetModel, NnunetSpec
 from AtlasSegmentLib.nnunet_plans import Configuration
-
-NOTE = "atlas.json"
-"""What nnU-Net's own files do not say, beside them: orientation of the training images, title, version, license, citation."""
-
-_REORIENTING_READER = "NibabelIOWithReorient"
 
 
 def load_nnunet(
@@ -103,7 +97,7 @@ def _usual_first(name: str) -> tuple[bool, bool, str]:
 
 
 def _mirror_axes(found: NnunetFolder) -> tuple[int, ...] | None:
-    axes = _note(found.path).get("mirror_axes")
+    axes = read_note(found.path).get("mirror_axes")
     known = isinstance(axes, list) and all(isinstance(axis, int) and 0 <= axis <= 2 for axis in axes)
     return tuple(axes) or None if known and axes else None
 
@@ -123,33 +117,19 @@ def _previous(found: NnunetFolder, configuration: Configuration, threads: int, d
 def _spec(
     found: NnunetFolder, configuration: Configuration, mirror_axes: tuple[int, ...] | None, folds: tuple[str, ...], digests: list[str]
 ) -> NnunetSpec:
-    note = _note(found.path)
-    orientation = note.get("orientation") or ("RAS" if found.plans.reader == _REORIENTING_READER else None)
+    note = read_note(found.path)
     together = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     return NnunetSpec(
-        name=_name(found, configuration),
+        name=model_name(found, configuration.name),
         dataset=found.dataset,
         plans=found.plans,
         configuration=configuration,
         mirror_axes=mirror_axes,
         folds=folds,
         sha256=together,
-        orientation=str(orientation) if orientation else None,
+        orientation=training_orientation(found),
         title=str(note.get("title") or ""),
         version=str(note.get("version") or ""),
         license=str(note.get("license") or ""),
         citation=str(note.get("citation") or ""),
     )
-
-
-def _name(found: NnunetFolder, configuration: Configuration) -> str:
-    dataset = found.plans.dataset_name or found.dataset.name or found.path.absolute().parent.name
-    try:
-        return safe_name(f"{dataset}-{configuration.name}", "name")
-    except AtlasError:
-        return safe_name(f"nnunet-{configuration.name}", "name")
-
-
-def _note(folder: Path) -> dict[str, Any]:
-    path = folder / NOTE
-    return read_object(path) if path.is_file() else {}

@@ -14,10 +14,9 @@ from AtlasSegmentLib.errors import ModelError
 from AtlasSegmentLib.files import copy_file, sha256_of, storage_errors, write_json
 from AtlasSegmentLib.inference_settings import PRESETS, Precision
 from AtlasSegmentLib.model_facts import read_object
-from AtlasSegmentLib.model_kinds_nnunet import resolved_configuration
+from AtlasSegmentLib.model_kinds_nnunet import NOTE, resolved_configuration
 from AtlasSegmentLib.model_manifest import FILE, read_manifest
 from AtlasSegmentLib.nnunet_labels import DATASET
-from AtlasSegmentLib.nnunet_load import NOTE
 from AtlasSegmentLib.nnunet_plans import PLANS
 from AtlasSegmentLib.onnx_files import new_folder, read_onnx, require_onnx, to_float16, write_onnx
 from AtlasSegmentLib.onnx_network import OnnxNetwork

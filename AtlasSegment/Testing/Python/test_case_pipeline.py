@@ -185,15 +185,25 @@ def test_progress_never_goes_back_and_ends_at_one() -> None:
     assert seen[-1] == 1
 
 
-def test_a_consumer_that_stops_ends_the_running_cases_and_begins_no_other() -> None:
-    watch = Watch(seconds=0.1)
+def test_a_consumer_that_stops_ends_the_running_cases_and_begins_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, gate = Watch(), threading.Event()
+    stage = watch._stage
+
+    def held_up(name: str, item: int, progress: ProgressCallback) -> Volume:
+        volume = stage(name, item, progress)
+        assert item == 0 or name != "compute" or gate.wait(SECONDS)
+        return volume
+
+    monkeypatch.setattr(watch, "_stage", held_up)
     with closing(run_overlapped(ITEMS, watch, name_of)) as ended:
         next(ended)
-    assert threading.active_count() == 1 or not [t for t in threading.enumerate() if t.name.startswith("atlas-case")]
-    assert len(watch.begun) <= 1 + ALIVE
-    assert len(watch.written) <= 2  # those behind the first have not gone on to the next stage
-    assert not any(watch.inside.values())
-    run_cases(ITEMS[:3], watch, name_of, overlap=True)  # nobody kept a turn
+        opened = threading.Timer(0.5, gate.set)  # when the stop has long been said
+        opened.start()
+    opened.join()
+    assert watch.written == [0]  # the one that was computed has not gone on
+    assert len(watch.begun) <= ALIVE
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("atlas-case")]
+    assert [outcome.state for outcome in run_cases(ITEMS[:3], watch, name_of, overlap=True)] == ["done"] * 3  # nobody kept a turn
 
 
 PROGRAM = """

@@ -11,7 +11,7 @@ import pytest
 from AtlasSegmentLib.cases import run_cases
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.progress import ProgressCallback
-from scale_steps import fail_unforeseen, run_out_of_memory
+from scale_steps import fail_unforeseen
 from worker_steps import act, die_or_mark, name_of
 
 ITEMS = ["a1", "bad one", "skip", "disk", "b2", "memory", "c3"]
@@ -103,10 +103,3 @@ def test_an_interruption_is_no_failure_of_a_case(stop: type[BaseException]) -> N
     for overlap in (False, True):
         with pytest.raises(stop):
             run_cases(["a", "b"], step, str, overlap=overlap)
-
-
-def test_memory_that_a_worker_is_refused_is_a_failure_of_that_case(tmp_path: Path) -> None:
-    pytest.importorskip("distributed")
-    outcomes = run_cases([str(tmp_path), "b"], run_out_of_memory, name_of, jobs=2)
-    assert {outcome.state for outcome in outcomes} == {"failed"}
-    assert "not enough memory" in outcomes[0].error

@@ -20,7 +20,7 @@ from AtlasSegmentLib.segment_request import SegmentRequest, segment
 from AtlasSegmentLib.worker_setup import ClusterError
 from Faults import disk_checks
 from scale_cluster import RealCluster, free_port
-from scale_steps import KILLER, eat_memory, name_of, segment_until_killed, where, which_model, write_slowly
+from scale_steps import KILLER, eat_memory, name_of, run_out_of_memory, segment_until_killed, where, which_model, write_slowly
 
 pytest.importorskip("distributed")
 
@@ -96,6 +96,12 @@ def test_ctrl_c_stops_what_runs_on_a_cluster_of_others_and_leaves_the_cluster(mi
     assert all(name.startswith("case") for name in found)
     again = run_cases(items[:5], write_slowly, name_of, scheduler=mixed.scheduler_address)
     assert {outcome.state for outcome in again} == {"done", "skipped"}
+
+
+def test_memory_that_a_worker_is_refused_is_a_failure_of_that_case(mixed: Any) -> None:
+    (outcome,) = run_cases(["a"], run_out_of_memory, name_of, scheduler=mixed.scheduler_address)
+    assert outcome.state == "failed"
+    assert "not enough memory" in outcome.error
 
 
 def test_a_worker_killed_for_its_memory_costs_the_case_that_took_it(mixed: Any) -> None:
