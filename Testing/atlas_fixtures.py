@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("atlas", deadline=None)  # how long an example takes depends on what else the machine does
+hypothesis.settings.load_profile("atlas")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
