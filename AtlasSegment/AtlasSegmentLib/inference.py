@@ -12,6 +12,7 @@ import numpy.typing as npt
 from AtlasSegmentLib import regions
 from AtlasSegmentLib.components import Box, bounding_box, grow_box
 from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.geometry import same_grid
 from AtlasSegmentLib.inference_settings import PRESETS, InferenceSettings
 from AtlasSegmentLib.model_manifest import ModelManifest
 from AtlasSegmentLib.network import Float32
@@ -43,12 +44,14 @@ class GridPrediction:
         probabilities: (C, X, Y, Z), float32 or float16, 0..1; see `ModelManifest.channel_of`. Logits of a model that decides on
             interpolated logits.
         decided: (X, Y, Z), the most likely class of each voxel, of a softmax model that decides on its own grid; else None.
+        labels: The label map on the CT, where it was made together with the probabilities.
     """
 
     spec: ModelManifest
     grid: Grid
     probabilities: Array | ChannelStack
     decided: Array | None = None
+    labels: SparseVolume | None = None
     _cache: dict[str, Float32] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, value: int) -> Array:
@@ -97,8 +100,15 @@ class GridPrediction:
         values = self.spec.table.labels
         if self.spec.output.activation == "sigmoid":
             return {value: trimmed(self._above_threshold(ct, value)) for value in values}
-        labels = hard_labels(self, ct) if self.decided is None else nearest(self.decided, self.grid, ct)
+        labels = self._labels(ct)
         return {value: trimmed(SparseVolume(ct, labels.box, labels.crop == value)) for value in values}
+
+    def _labels(self, ct: Grid) -> SparseVolume:
+        if self.decided is not None:
+            return nearest(self.decided, self.grid, ct)
+        if self.labels is not None and same_grid(self.labels.grid.shape, self.labels.grid.affine, ct.shape, ct.affine):
+            return self.labels
+        return hard_labels(self, ct)
 
     def _above_threshold(self, ct: Grid, value: int) -> SparseVolume:
         threshold = self.spec.output.threshold
@@ -138,12 +148,13 @@ def predict(
     seen = network_input(ct, spec.input, _box(ct, spec, roi, settings), find_air=settings.skip_air and spec.input.patch is not None)
     progress(0.1, "infer")
     mirror = spec.input.mirror_axes if settings.mirror else ()
-    if spec.input.patch is None and seen.image.shape == seen.grid.shape and spec.output.decide == "probabilities":
+    if spec.input.fit_shape is not None and spec.output.decide == "probabilities":
         return GridPrediction(spec, seen.grid, activated(model.predict(seen.image, mirror), spec))
     order = _order(seen.image, spec)
     kept = Kept(spec, seen, order)
-    kept.take(_planes(model, seen, order, mirror, settings, progress))
-    return GridPrediction(spec, seen.grid, kept.values, kept.labels)
+    streamed = ct.grid if spec.input.grid == "centers" else None  # models on "faces" are decided on in half precision, as ever
+    kept.take(_planes(model, seen, order, mirror, settings, progress), streamed)
+    return GridPrediction(spec, seen.grid, kept.values, kept.decided, kept.labels)
 
 
 def _order(image: Float32, spec: ModelManifest) -> Order:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from AtlasSegmentLib.devices import Device
+from AtlasSegmentLib.errors import ModelError
 from AtlasSegmentLib.inference_settings import InferenceSettings
 from AtlasSegmentLib.prediction import ModelSpec, Prediction, Region
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
@@ -63,6 +64,7 @@ def load_model(folder: Path, threads: int = 0, device: Device = "auto") -> Model
             and cannot be used.
     """
     from AtlasSegmentLib.model_kinds import kind_of
+    from AtlasSegmentLib.model_kinds_atlas import FILE
 
     folder = Path(folder)
     kind = kind_of(folder)
@@ -77,7 +79,10 @@ def load_model(folder: Path, threads: int = 0, device: Device = "auto") -> Model
     if kind == "unknown" and folder.is_dir() and any(folder.iterdir()):
         from AtlasSegmentLib.model_kinds_unknown import unrecognized
 
-        raise unrecognized(folder)
+        message = f"{folder}: {unrecognized(folder).message}"
+        raise ModelError(
+            message, f"Give a folder that holds {FILE} and the network's file beside it, or a model folder of another known kind."
+        )
     from AtlasSegmentLib.window_model import load_atlas_model
 
     return load_atlas_model(folder, threads, device)

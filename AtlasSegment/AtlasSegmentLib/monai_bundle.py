@@ -69,6 +69,9 @@ def bundle_manifest(folder: Path, config: BundleConfig, weights: Path | None = N
     _require_one_image(folder, metadata)
     before = read_preprocessing(_steps(config, _TRANSFORM, "preprocessing", "image"))
     output = read_postprocessing(_steps(config, ("evaluator", "postprocessing"), "postprocessing", "pred"))
+    if before.crop_foreground and output["decide"] == "logits":
+        message = f"{config.path}: CropForeground with an Invert before the activation makes structures of what was cropped away."
+        raise ModelError(message, "Put Activationsd before Invertd in a copy of the config, or run the bundle with MONAI itself.")
     labels, has_background = label_names(folder, metadata, softmax=output["activation"] == "softmax")
     content = {
         "format": FORMAT,

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 NETWORKS = (
-    *("AttentionUnet", "BasicUNet", "BasicUNetPlusPlus", "DynUNet", "SegResNet", "SegResNetDS", "SwinUNETR"),
-    *("UNet", "UNETR", "UNetPlusPlus", "VNet"),
+    *("AttentionUnet", "BasicUNet", "DynUNet", "SegResNet", "SegResNetDS", "SwinUNETR"),
+    *("UNet", "UNETR", "VNet"),
 )
 """Classes of monai.networks.nets that need nothing but numbers and names."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 REPORT = "export.json"
 _CT_PATCHES = 4
+_SMALL = 96**3  # voxels of a patch of which two at a time fit into any computer's memory
 OPSET = 17
 """Operators of ONNX 1.12 (2022): every ONNX Runtime from 1.12 on runs them."""
 
@@ -138,8 +140,9 @@ def _export(source: TorchSource, folder: Path, precision: Precision, threads: in
     write_onnx(to_float16(model) if precision == "float16" else model, path, {**source.facts, "precision": precision})
     del model
     torch_network = TorchNetwork(source.module, "cpu", threads, name=source.weights)
-    single, *pair = random_patches(source.shape, 3)
-    batches = [single, np.concatenate(pair)]  # the number of patches must be free
+    batches = list(random_patches(source.shape, 3))
+    if math.prod(source.shape) <= _SMALL:
+        batches = [batches[0], np.concatenate(batches[1:])]  # the number of patches must be free
     found = compare_networks(torch_network, OnnxNetwork(path, threads, "cpu"), batches, overlapping=source.overlapping)
     return ExportedNetwork(path.name, sha256_of(path), path.stat().st_size, found)
 

@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ METADATA = "atlas"
 """Key of an ONNX file's metadata under which an export says where it comes from, as JSON: fold, configuration, trainer,
 mirror_axes and the SHA-256 of the weights."""
 
+_PREFIX = ".atlas-model-"
+_STALE_SECONDS = 86400
 _LARGEST = 2**31 - 1  # bytes of a protobuf message
 _EXTRA = 'Run: pip install "slicer-atlas-annotator[onnx]".'
 
@@ -104,6 +107,8 @@ def facts_in(metadata: Mapping[str, str]) -> dict[str, Any]:
 def new_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes `folder` when the block ends well, and is removed otherwise.
 
+    What killed programs left there more than a day ago is removed too.
+
     Raises:
         InputError: `folder` is there already.
         StorageError: It cannot be made.
@@ -113,7 +118,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise InputError(message, "Choose another folder with --out; nothing is overwritten.")
     with storage_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".atlas-", suffix=".tmp", dir=folder.parent))
+        _remove_stale(folder.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=_PREFIX, suffix=".tmp", dir=folder.parent))
     try:
         yield temporary
         with storage_errors(folder):
@@ -123,6 +129,13 @@ def new_folder(folder: Path) -> Iterator[Path]:
             sync_folder(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_stale(parent: Path) -> None:
+    for left in parent.glob(f"{_PREFIX}*.tmp"):
+        with suppress(OSError):  # gone meanwhile, or somebody else's
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _mask() -> int:

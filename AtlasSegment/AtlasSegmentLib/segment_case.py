@@ -21,7 +21,7 @@ from AtlasSegmentLib.prediction import Prediction, Region
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.run_record import Step
 from AtlasSegmentLib.sparse import SparseVolume, is_empty, write_sparse
-from AtlasSegmentLib.volume import Grid
+from AtlasSegmentLib.volume import Grid, Volume
 from AtlasSegmentLib.volume_io import check_ct
 
 if TYPE_CHECKING:
@@ -60,6 +60,68 @@ class SegmentOptions:
         return {"roi": roi, "all_entropies": self.all_entropies, "postprocess": self.postprocess, "settings": self.settings.record()}
 
 
+class ModelRun:
+    """One model on one case, in the stages that `case_pipeline` overlaps: look, predict, write.
+
+    Args:
+        case: Its CT is there.
+        model: Loaded.
+        options: What decides the result.
+
+    Raises:
+        InputError: The CT cannot be read.
+    """
+
+    def __init__(self, case: CaseFolder, model: Model, options: SegmentOptions) -> None:
+        self._model, self._options = model, options
+        self._folder = case.backbone(model.spec.name)
+        parameters = {
+            "model": {"name": model.spec.name, "version": model.spec.version, "sha256": model.spec.sha256.lower()},
+            "manifest": model.spec.record(),
+            **options.parameters(),
+        }
+        self._step = Step(self._folder.run_record, "segment", {"ct": case.ct}, parameters)
+        self._wanted = [(kind, organ_name(name)) for name in model.spec.table.names() for kind in options.kinds(organ_name(name))]
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self._model.spec.name
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether this very result is there already and is not wanted again."""
+        maps = (self._folder.map(kind, organ) for kind, organ in self._wanted)
+        return not self._options.force and self._step.is_finished([self._folder.pseudo_label, *maps])
+
+    def predict(self, ct: Volume, progress: ProgressCallback = ignore_progress) -> Prediction:
+        """Run the model over the case's CT; writes nothing. Raises InputError and ModelError as `Model.segment`."""
+        return self._model.segment(ct, self._options.roi, self._options.settings, lambda done, stage: progress(0.7 * done, stage))
+
+    def write(self, prediction: Prediction, ct: Grid, progress: ProgressCallback = ignore_progress) -> dict[str, Any]:
+        """Bring the prediction onto the CT's grid, clean and write it, and return the run record. Raises StorageError."""
+        remove_outdated(self._folder, self._folder.run_record, KINDS, self._wanted)
+        self._step.begin()
+        organs = _write_outputs(self._folder, prediction, ct, self._options, progress)
+        spec = self._model.spec
+        return self._step.finish(
+            {
+                "engine": self._model.engine,
+                "device": self._model.device,
+                "model": {"title": spec.title, "license": spec.license, "citation": spec.citation},
+                "model_grid": {"shape": list(prediction.grid.shape), "affine": prediction.grid.affine.tolist()},
+                "organs": organs,
+            }
+        )
+
+
+def read_case_ct(case: CaseFolder) -> Volume:
+    """Return the CT of a case, HU. Raises InputError."""
+    ct = nifti.read_nifti(case.ct)
+    check_ct(ct)
+    return ct
+
+
 def segment_case(
     case: CaseFolder, model: Model, options: SegmentOptions | None = None, progress: ProgressCallback = ignore_progress
 ) -> dict[str, Any] | None:
@@ -69,34 +131,13 @@ def segment_case(
         The run record, or None when this very result was there already.
 
     Raises:
-        AtlasError: As reading, `predict` and writing.
+        AtlasError: As reading, `ModelRun.predict` and writing.
     """
-    options = options or SegmentOptions()
-    folder = case.backbone(model.spec.name)
-    parameters = {
-        "model": {"name": model.spec.name, "version": model.spec.version, "sha256": model.spec.sha256.lower()},
-        "manifest": model.spec.record(),
-        **options.parameters(),
-    }
-    step = Step(folder.run_record, "segment", {"ct": case.ct}, parameters)
-    wanted = [(kind, organ_name(name)) for name in model.spec.table.names() for kind in options.kinds(organ_name(name))]
-    if not options.force and step.is_finished([folder.pseudo_label, *(folder.map(kind, organ) for kind, organ in wanted)]):
+    run = ModelRun(case, model, options or SegmentOptions())
+    if run.is_finished:
         return None
-    ct = nifti.read_nifti(case.ct)
-    check_ct(ct)
-    prediction = model.segment(ct, options.roi, options.settings, lambda done, stage: progress(0.7 * done, stage))
-    remove_outdated(folder, folder.run_record, KINDS, wanted)
-    step.begin()
-    organs = _write_outputs(folder, prediction, ct.grid, options, progress)
-    return step.finish(
-        {
-            "engine": model.engine,
-            "device": model.device,
-            "model": {"title": model.spec.title, "license": model.spec.license, "citation": model.spec.citation},
-            "model_grid": {"shape": list(prediction.grid.shape), "affine": prediction.grid.affine.tolist()},
-            "organs": organs,
-        }
-    )
+    ct = read_case_ct(case)
+    return run.write(run.predict(ct, progress), ct.grid, progress)
 
 
 def _write_outputs(

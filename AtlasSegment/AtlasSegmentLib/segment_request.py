@@ -15,9 +15,10 @@ from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.markups import Roi, read_roi
 from AtlasSegmentLib.model import Model
 from AtlasSegmentLib.model_cache import cached_model
-from AtlasSegmentLib.prediction import Region
+from AtlasSegmentLib.prediction import Prediction, Region
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
-from AtlasSegmentLib.segment_case import SegmentOptions, segment_case
+from AtlasSegmentLib.segment_case import ModelRun, SegmentOptions, read_case_ct
+from AtlasSegmentLib.volume import Grid, Volume
 
 __all__ = ["SegmentRequest", "cached_model", "read_region", "segment", "segment_briefly"]
 
@@ -64,21 +65,27 @@ def segment(request: SegmentRequest, progress: ProgressCallback = ignore_progres
         AtlasError: As loading, reading, predicting and writing. Bad input is found before the first file is written.
     """
 
-    def prepare() -> list[Model]:
+    def prepare() -> tuple[list[ModelRun], Volume] | None:
         progress(0.0, "read")
-        return _checked_in(request)
+        models = _checked_in(request)
+        runs = [ModelRun(request.case, model, request.options) for model in models]
+        runs = [run for run in runs if not run.is_finished]
+        return (runs, read_case_ct(request.case)) if runs else None
 
-    def compute(models: list[Model]) -> Iterator[tuple[str, dict[str, Any] | None]]:
-        for number, model in enumerate(models):
-            name = model.spec.name
+    def compute(prepared: tuple[list[ModelRun], Volume]) -> Iterator[tuple[ModelRun, Prediction, Grid, ProgressCallback]]:
+        runs, ct = prepared
+        for number, run in enumerate(runs):
 
-            def of_all(fraction: float, message: str, number: int = number, name: str = name) -> None:
-                progress((number + fraction) / len(models), f"{name}: {message}")
+            def of_all(fraction: float, message: str, number: int = number, name: str = run.name) -> None:
+                progress((number + fraction) / len(runs), f"{name}: {message}")
 
-            yield name, segment_case(request.case, model, request.options, of_all)
+            yield run, run.predict(ct, of_all), ct.grid, of_all
 
-    records = dict(run_staged(prepare, compute, lambda piece: piece))
-    return {name: record for name, record in records.items() if record is not None} or None
+    def finish(piece: tuple[ModelRun, Prediction, Grid, ProgressCallback]) -> tuple[str, dict[str, Any]]:
+        run, prediction, grid, of_all = piece
+        return run.name, run.write(prediction, grid, of_all)
+
+    return dict(run_staged(prepare, compute, finish)) or None
 
 
 def _checked_in(request: SegmentRequest) -> list[Model]:

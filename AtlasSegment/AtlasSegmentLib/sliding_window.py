@@ -23,6 +23,7 @@ Bools = npt.NDArray[np.bool_]
 
 _SIGMA = 0.125
 _LEAST = 1e-3
+_PLANES = 8  # yielded together: what is made of them is small beside what waits for later windows
 
 
 @dataclass(frozen=True)
@@ -152,23 +153,24 @@ class _Merged:
                 done += 1
                 progress(done / count)
             ready = (self.starts[0][number + 1] if number + 1 < len(self.starts[0]) else self.image.shape[0]) - x
-            yield x, self._finished(total, weight_sum, ready)
+            for first in range(0, ready, _PLANES):
+                planes = slice(first, min(first + _PLANES, ready))
+                yield x + first, self._finished(None if total is None else total[:, planes], weight_sum[planes])
             if total is not None:
                 total[:, : depth - ready] = total[:, ready:]
                 total[:, depth - ready :] = 0
             weight_sum[: depth - ready] = weight_sum[ready:].copy()
             weight_sum[depth - ready :] = 0
 
-    def _finished(self, total: Float32 | None, weight_sum: Float32, ready: int) -> Float32:
-        """Return the first planes as means; voxels that no window has covered are nothing."""
+    def _finished(self, total: Float32 | None, weight_sum: Float32) -> Float32:
+        """Return sums as means; voxels that no window has covered are nothing."""
         nothing = np.zeros(0, np.float32) if self.rules.nothing is None else self.rules.nothing
         if total is None:
-            shape = (len(nothing), ready, *weight_sum.shape[1:])
-            return np.ascontiguousarray(np.broadcast_to(nothing[:, None, None, None], shape))
+            return np.ascontiguousarray(np.broadcast_to(nothing[:, None, None, None], (len(nothing), *weight_sum.shape)))
         if self.air is None:
-            merged: Float32 = (total[:, :ready] / weight_sum[:ready]).astype(np.float32, copy=False)
+            merged: Float32 = (total / weight_sum).astype(np.float32, copy=False)
             return merged
-        empty = weight_sum[:ready] == 0
-        merged = (total[:, :ready] / np.where(empty, np.float32(1), weight_sum[:ready])).astype(np.float32, copy=False)
+        empty = weight_sum == 0
+        merged = (total / np.where(empty, np.float32(1), weight_sum)).astype(np.float32, copy=False)
         merged[:, empty] = nothing[:, None]
         return merged

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from AtlasSegmentLib.model_manifest import ModelManifest
 from AtlasSegmentLib.network import Float32
-from AtlasSegmentLib.volume import Array
+from AtlasSegmentLib.sparse import SparseVolume
+from AtlasSegmentLib.volume import Array, Grid
 from AtlasSegmentLib.window_input import NetworkInput
+from AtlasSegmentLib.window_labels import LabelPainter
 from AtlasSegmentLib.window_stack import ChannelStack
 
 FAINT = np.float32(5e-4)
@@ -46,50 +47,67 @@ class Kept:
 
     Attributes:
         values: (C, X, Y, Z) on the grid of `seen`: probabilities, or logits where `ModelOutput.decide` says so.
-        labels: (X, Y, Z), the most likely channel, where a softmax model decides on its own grid; else None.
+        decided: (X, Y, Z), the most likely channel, where a softmax model decides on its own grid; else None.
+        labels: The most likely channel of each voxel of the CT, where a softmax model decides there and `take` was given one.
     """
 
     def __init__(self, spec: ModelManifest, seen: NetworkInput, order: Order) -> None:
         self._spec, self._seen, self._order = spec, seen, order
         self.values = _storage(spec, seen, order)
-        decides = spec.output.decide == "labels" and spec.output.activation == "softmax"
-        self.labels: Array | None = np.zeros(seen.grid.shape, np.uint16, order="F") if decides else None
+        self._on_grid = spec.output.decide == "labels" and spec.output.activation == "softmax"
+        self.decided: Array | None = np.zeros(seen.grid.shape, np.uint16, order="F") if self._on_grid else None
+        self.labels: SparseVolume | None = None
 
-    def take(self, planes: Iterable[tuple[int, Float32]]) -> None:
-        """Keep all planes (first plane of the image, logits (C, n, ...))."""
-        for first, logits in planes:
-            if self.labels is not None:
-                self._part(self.labels, first, logits.shape[1])[...] = logits.argmax(axis=0)
-            values = logits if self._spec.output.decide == "logits" else activated(logits, self._spec)
-            if isinstance(self.values, ChannelStack):
-                self.values.add(self._first + first, self._framed(values))
-            else:
-                self._part(self.values, first, logits.shape[1])[...] = values
+    def take(self, planes: Iterable[tuple[int, Float32]], ct: Grid | None = None) -> None:
+        """Keep all planes (first plane of the image, logits (C, n, ...)), and label the CT with them."""
+        stored = self._stored(self._framed(planes))
+        painter = None if ct is None or self._on_grid or self._spec.output.activation != "softmax" else self._painter(ct)
+        if painter is not None:
+            self.labels = painter.paint(stored, self._spec.channels - 1)
+        for _ in stored:  # what the CT's voxels do not reach, or all
+            pass
         if isinstance(self.values, ChannelStack):
             self.values.finish()
 
-    @property
-    def _first(self) -> int:
-        return int(self._seen.place[self._order[0]].start)
+    def _painter(self, ct: Grid) -> LabelPainter | None:
+        try:
+            return LabelPainter(self._seen.grid, ct, self._order)
+        except ValueError:  # a sheared CT: its masks are made class by class
+            return None
+
+    def _stored(self, planes: Iterable[tuple[int, Float32]]) -> Iterator[tuple[int, Float32]]:
+        for first, values in planes:
+            if self.decided is not None:
+                self._part(self.decided, first, values.shape[1])[...] = values.argmax(axis=0)
+            if isinstance(self.values, ChannelStack):
+                self.values.add(first, values)
+            else:
+                self._part(self.values, first, values.shape[1])[...] = values
+            yield first, values
 
     def _part(self, array: Array, first: int, count: int) -> Array:
-        """Return the planes of an array on the grid as a view with axes in `order`."""
+        """Return planes of an array on the grid as a view with axes in `order`."""
         lead = array.ndim - 3
-        place = list(self._seen.place)
-        place[self._order[0]] = slice(self._first + first, self._first + first + count)
-        index: tuple[Any, ...] = (..., *place)
-        part: Array = array[index].transpose([*range(lead), *(lead + axis for axis in self._order)])
-        return part
+        turned: Array = array.transpose([*range(lead), *(lead + axis for axis in self._order)])
+        return turned[(slice(None),) * lead + (slice(first, first + count),)]
 
-    def _framed(self, values: Float32) -> Float32:
-        """Return planes with the grid's frame around the image."""
-        sides = [self._seen.place[axis] for axis in self._order[1:]]
-        shape = [self._seen.grid.shape[axis] for axis in self._order[1:]]
-        if all(side == slice(0, n) for side, n in zip(sides, shape, strict=True)):
-            return values
-        framed = np.zeros((*values.shape[:2], *shape), values.dtype)
-        framed[(slice(None), slice(None), *sides)] = values
-        return framed
+    def _framed(self, planes: Iterable[tuple[int, Float32]]) -> Iterator[tuple[int, Float32]]:
+        """Yield planes of the grid: probabilities, or logits, with the background around the image as zeros of all channels."""
+        sides = [self._seen.place[axis] for axis in self._order]
+        shape = [self._seen.grid.shape[axis] for axis in self._order]
+        whole = all(side == slice(0, n) for side, n in zip(sides, shape, strict=True))
+        empty = (self._spec.channels, 1, *shape[1:])
+        for number in range(sides[0].start):
+            yield number, np.zeros(empty, np.float32)
+        for first, logits in planes:
+            values = logits if self._spec.output.decide == "logits" else activated(logits, self._spec)
+            if not whole:
+                framed = np.zeros((*values.shape[:2], *shape[1:]), np.float32)
+                framed[(slice(None), slice(None), *sides[1:])] = values
+                values = framed
+            yield sides[0].start + first, values
+        for number in range(sides[0].stop, shape[0]):
+            yield number, np.zeros(empty, np.float32)
 
 
 def _storage(spec: ModelManifest, seen: NetworkInput, order: Order) -> Array | ChannelStack:

@@ -69,7 +69,7 @@ class ChannelStack:
         self._file: IO[bytes] | None = None
 
     def add(self, first: int, values: Array) -> None:
-        """Take the planes that follow, (C, n, ...) with axes in `order`, the first of which is plane `first`; they must not change later."""
+        """Take the planes that follow, from plane `first` on: (C, n, ...) with axes in `order`; they must not change later."""
         kept = values.astype(self.dtype, copy=False)
         found = [self._box_in(first, channel) for channel in kept]
         if self._waiting is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,6 +190,16 @@ def test_a_new_folder_is_there_only_when_it_is_whole(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "out" / "part").read_text() == "whole"
     (tmp_path / "other").mkdir()
     assert (tmp_path / "a" / "out").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_what_a_killed_export_left_is_removed_by_a_later_one(tmp_path: Path) -> None:
+    for name, age in (("old", 2 * 86400), ("running", 60)):
+        (tmp_path / f".atlas-model-{name}.tmp").mkdir()
+        (tmp_path / f".atlas-model-{name}.tmp" / "fold_0.onnx").write_text("half")
+        os.utime(tmp_path / f".atlas-model-{name}.tmp", (time.time() - age,) * 2)
+    with new_folder(tmp_path / "out"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".atlas-model-running.tmp", "out"]
 
 
 def test_random_patches_are_the_same_each_time_and_of_mean_0_and_deviation_1() -> None:

@@ -27,11 +27,12 @@ from run_program import run_program
 
 @pytest.mark.parametrize(("mode", "least"), [("fp16", 0.95), ("int8-dynamic", 0.9), ("int8-static", 0.9)])
 def test_a_smaller_copy_runs_and_its_cost_is_measured(tmp_path: Path, mode: Mode, least: float) -> None:
-    source = make_model(tmp_path / "m", "m")
+    source = make_model(tmp_path / "m", "m", measured={"dice": {"liver": 0.9}})
     before = files_below(source)
     done = quantize(source, tmp_path / "out", mode, [Sample(ct())], threads=1)
     assert files_below(source) == before
     assert load_model(done.folder).spec.name == f"m-{mode}"
+    assert "measured" not in json.loads((done.folder / "model.json").read_text())  # that was of other weights
     (found,) = done.cts
     assert set(found.dice) == set(ORGANS)
     assert all(value is not None and least <= value <= 1 for value in found.dice.values())

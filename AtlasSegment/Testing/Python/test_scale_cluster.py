@@ -42,8 +42,8 @@ def mixed() -> Iterator[Any]:
 
     quiet = {"silence_logs": logging.CRITICAL, "dashboard": False}
     workers = {
-        "with": {"cls": Nanny, "options": {"nthreads": 3, "resources": {"GPU": 1}, "memory_limit": "700MB", **quiet}},
-        "without": {"cls": Nanny, "options": {"nthreads": 1, "memory_limit": "700MB", **quiet}},
+        "with": {"cls": Nanny, "options": {"nthreads": 3, "resources": {"GPU": 1}, "memory_limit": "1500MB", **quiet}},
+        "without": {"cls": Nanny, "options": {"nthreads": 1, "memory_limit": "1500MB", **quiet}},
     }
     scheduler = {"cls": Scheduler, "options": {"dashboard": False, "dashboard_address": "127.0.0.1:0", "allowed_failures": 0}}
     with dask.config.set({"distributed.worker.memory.pause": False}), SpecCluster(workers, scheduler, silence_logs=False) as cluster:
@@ -124,7 +124,8 @@ def test_a_worker_killed_while_it_writes_leaves_whole_files_and_the_next_run_fin
         make_case(tmp_path / "set" / name)
     todo = requests(tmp_path / "set", make_model(tmp_path / "m", "tiny"), names)
     outcomes = run_cases(todo, segment_until_killed, name_of, scheduler=mixed.scheduler_address)
-    assert [outcome.state for outcome in outcomes] == ["done", "failed", "done"]
+    # One that had just finished on the worker that died is found finished when it runs again.
+    assert [outcome.state.replace("skipped", "done") for outcome in outcomes] == ["done", "failed", "done"]
     half = tmp_path / "set" / KILLER / "backbones/tiny"
     assert list(half.rglob("*.nii.gz"))
     assert not (half / "run.json").exists()
