@@ -11,13 +11,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from AtlasSegmentLib.errors import InputError, ModelError
-from AtlasSegmentLib.files import copy_file, sha256_of, storage_errors, sync_folder
+from AtlasSegmentLib.files import copy_file, sha256_of, storage_errors, sync_folder, write_json
 from AtlasSegmentLib.locks import exclusive
 from AtlasSegmentLib.model_archive import unpack
 from AtlasSegmentLib.model_catalogue import CatalogueEntry
 from AtlasSegmentLib.model_download import PATIENT, Patience, download
 from AtlasSegmentLib.model_facts import listing
 from AtlasSegmentLib.model_kinds import find_models
+from AtlasSegmentLib.model_kinds_nnunet import NOTE
 from AtlasSegmentLib.model_store_files import clear_work, delete_recorded, files_below, move_into, others_in
 from AtlasSegmentLib.model_store_record import Installed, StoredSource, StoreRecord, files_in, now, read_record, write_record
 from AtlasSegmentLib.names import safe_name
@@ -89,6 +90,7 @@ class ModelStore:
             sources = tuple(self._fetch(entry, number, work, content, progress) for number in range(len(entry.files)))
             if entry.kind != "universal":  # a lone file of weights; which network it belongs to is said by the catalogue
                 _require_model(content, entry.name, work)
+                _state_facts(content, entry)
             when = now() if accepted and entry.license.needs_consent else ""
             record = StoreRecord(entry.name, "download", sources, {}, entry.version, entry.license.name, when)
             return self._finish(record, content, present)
@@ -132,6 +134,8 @@ class ModelStore:
             content = work / "content"
             unpack(archive, content, _part(progress, 0.0, 0.9))
             _require_model(content, str(archive), work)
+            if entry is not None:
+                _state_facts(content, entry)
             source = StoredSource(str(archive.absolute()), archive.stat().st_size, sha256_of(archive))
             version, license_ = (entry.version, entry.license.name) if entry is not None else ("", "")
             return self._finish(StoreRecord(name, "archive", (source,), {}, version, license_), content)
@@ -226,6 +230,16 @@ def _require_model(content: Path, what: str, work: Path) -> None:
         message = f"{what}: no model is in it ({listing(content)})."
         clear_work(work, keep_parts=False)
         raise ModelError(message, error.remedy) from error
+
+
+def _state_facts(content: Path, entry: CatalogueEntry) -> None:
+    """Put beside nnU-Net's own files what they do not say and the catalogue knows: above all how its training images lay."""
+    if entry.kind not in {"nnunet", "autoorgan"} or not entry.orientation:
+        return
+    facts = {"orientation": entry.orientation, "title": entry.title, "version": entry.version, "citation": entry.citation}
+    for folder in find_models(content):
+        if not (folder / NOTE).exists():
+            write_json(folder / NOTE, {**facts, "license": entry.license.name})
 
 
 def _part(progress: ProgressCallback, start: float, share: float) -> Callable[[float, str], None]:

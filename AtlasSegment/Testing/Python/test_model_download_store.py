@@ -85,6 +85,18 @@ def test_an_nnunet_model_deep_in_its_archive_is_found_and_listed_once(server: Mo
     assert [found.facts.path for found in listed] == [(model.folder / inside).resolve()]
 
 
+def test_the_orientation_that_the_catalogue_knows_is_stated_beside_the_model(server: ModelServer, store: ModelStore) -> None:
+    inside = "Dataset291_organs/nnUNetTrainerNoMirroring__nnUNetPlans__3d_fullres"
+    server.files["/nnunet.zip"] = zipped(
+        {f"{inside}/{name}": b"{}" for name in ("dataset.json", "plans.json", "fold_0/checkpoint_final.pth")}
+    )
+    model = store.download(entry(server, "/nnunet.zip", kind="nnunet", orientation="RAS"))
+    assert json.loads((model.folder / inside / "atlas.json").read_text())["orientation"] == "RAS"
+    assert not changed_files(model.folder, model.record)
+    store.remove("phantom")
+    assert not model.folder.exists()
+
+
 def test_a_file_that_changed_at_its_address_since_the_first_download_is_told(
     server: ModelServer, store: ModelStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
