@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from monai_bundles import config, make_bundle
 from nnunet_models import ORGANS, make_nnunet_model
 from segment_panel import SegmentPanelUser, open_panel
 
@@ -175,3 +176,14 @@ def test_the_networks_of_nnunet_are_asked_for_once_and_installed_without_what_wo
     user.run()
     assert [kind for kind, _text in answers.shown] == ["question"]
     assert recorder.installed == [["isal>=1.6"], ["--no-deps", "dynamic-network-architectures>=0.4"]]
+
+
+@pytest.mark.parametrize("script", [False, True], ids=["checkpoint", "TorchScript"])
+def test_a_monai_bundle_is_run_and_shown_with_its_structures(user: SegmentPanelUser, script: bool) -> None:
+    pytest.importorskip("monai")
+    user.load_ct()
+    content = {**config(), "pixdim": [8.0, 7.0, 9.0]}
+    user.add_folder(make_bundle(user.folder / "tiny-bundle", content, script=script))
+    user.use_folder()
+    (node,) = user.run()
+    assert segments(node) == ["liver", "pancreas", "spleen"]

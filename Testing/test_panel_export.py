@@ -240,7 +240,14 @@ def test_each_reason_is_on_the_button_and_in_the_label(panel: Panel, scene: Scen
 
 
 def test_only_label_maps_offer_values(panel: Panel) -> None:
-    for kind, offered in (("nifti", True), ("organs", False), ("nrrd", True), ("seg-nrrd", False), ("dicom-seg", False)):
+    for kind, offered in (
+        ("nifti", True),
+        ("organs", False),
+        ("nrrd", True),
+        ("seg-nrrd", False),
+        ("dicom-seg", False),
+        ("rtstruct", False),
+    ):
         panel.choose(kind)
         assert panel.ui.exportTableCombo.enabled is offered
         assert panel.ui.exportTableCombo.toolTip
@@ -335,13 +342,14 @@ def test_closing_the_panel_during_an_export_stops_it(scene: Scene, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dicom_segmentation_takes_the_folder_that_the_user_chose(
-    slicer_app: Any, shared_data: Path, answers: Any, tmp_path: Path, wait_until: Callable[..., None]
+@pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct"])
+def test_a_dicom_object_takes_the_folder_that_the_user_chose(
+    kind: str, slicer_app: Any, shared_data: Path, answers: Any, tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:
     pytest.importorskip("highdicom")
     from AtlasSegmentLib import scene as nodes
     from AtlasSegmentLib import scene_segmentation
-    from AtlasSegmentLib.dicom_seg_read import read_dicom_seg
+    from AtlasSegmentLib.dicom_labels import read_label_object
 
     del slicer_app
     folder = shared_data / "data" / "slab-dicom"
@@ -351,7 +359,7 @@ def test_a_dicom_segmentation_takes_the_folder_that_the_user_chose(
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(ct)
     made = Panel(lambda: segmentation)
     try:
-        made.choose("dicom-seg", tmp_path / "a.dcm")
+        made.choose(kind, tmp_path / "a.dcm")
         assert not made.ui.exportButton.enabled
         answers.folder(folder / "dicom")
         made.section._folderButton.click()
@@ -362,7 +370,7 @@ def test_a_dicom_segmentation_takes_the_folder_that_the_user_chose(
         assert "anonymized" in made.status
     finally:
         made.close()
-    found = read_dicom_seg(tmp_path / "a.dcm", labels.grid)
+    found, _ = read_label_object(tmp_path / "a.dcm", labels.grid)
     assert len(found) == 31
     for one in found:
         np.testing.assert_array_equal(one.mask(labels.shape), labels.array == TABLE.value_of(one.name))

@@ -181,7 +181,7 @@ def _print_priority(ranked: list[CasePriority], order: Order, agreement: dict[st
 
 def evaluate_command(
     case: Annotated[Path, typer.Argument(readable=False, help="Case folder.")],
-    reference: Annotated[Path, typer.Option(readable=False, help="Reference label map on the CT's grid.")],
+    reference: Annotated[Path, typer.Option(readable=False, help="Reference on the CT's grid: a label map, a DICOM SEG or an RTSTRUCT.")],
     table: TableOption = "abdomenatlas",
     calibration: Annotated[Path | None, typer.Option(readable=False, help="Also fit a calibration curve and write it here.")] = None,
     as_json: console.JsonOption = False,
@@ -191,7 +191,7 @@ def evaluate_command(
     Example: atlas evaluate data/hospital/scan --reference truth.nii.gz --table totalsegmentator_v2
     """
     folder = open_case(case)
-    labels = read_label_volume(reference, load_table(table))
+    labels = read_label_volume(reference, load_table(table), evaluation.case_grid(folder))
     found = evaluation.evaluate_case(folder, labels)
     if calibration is not None:
         write_calibration(calibration, evaluation.calibrate(folder, labels))

@@ -11,7 +11,9 @@ from AtlasQualityLib.comparison import COLUMNS, compare, write_comparison
 from AtlasQualityLib.mask_set import MaskSet, masks_of_case, masks_of_labels
 from AtlasSegmentLib import console
 from AtlasSegmentLib.case_folder import open_case
-from AtlasSegmentLib.labels import load_table, table_names
+from AtlasSegmentLib.errors import GeometryError
+from AtlasSegmentLib.labels import LabelTable, load_table, table_names
+from AtlasSegmentLib.volume import Grid
 from AtlasSegmentLib.volume_io import read_label_volume
 
 _TABLES = ", ".join(table_names())
@@ -20,7 +22,7 @@ TableOption = Annotated[str, typer.Option(help=f"Label table of the reference: {
 
 def compare_command(
     segmentation: Annotated[Path, typer.Argument(readable=False, help="Case folder (its average is compared) or label map.")],
-    reference: Annotated[Path, typer.Option(readable=False, help="Reference label map on the same grid.")],
+    reference: Annotated[Path, typer.Option(readable=False, help="Reference on the same grid: a label map, a DICOM SEG or an RTSTRUCT.")],
     table: TableOption = "abdomenatlas",
     own_table: Annotated[str, typer.Option(help="Label table of the segmentation, when it is a label map.")] = "abdomenatlas",
     model: Annotated[str | None, typer.Option(help="Compare the masks of this model of the case in place of the average.")] = None,
@@ -33,7 +35,7 @@ def compare_command(
     Example: atlas compare data/hospital/scan --reference truth.nii.gz --table totalsegmentator_v2 --out scores.csv
     """
     masks = _masks(segmentation, own_table, model)
-    truth = masks_of_labels(read_label_volume(reference, load_table(table)))
+    truth = _reference(reference, load_table(table), masks.grid, resample=resample)
     with console.progress_bar("compare") as progress:
         rows = compare(masks, truth.resampled(masks.grid) if resample else truth, progress)
     cells = [row.to_json() for row in rows]
@@ -47,6 +49,16 @@ def compare_command(
     console.print_table(f"{masks.name} against {truth.name}", COLUMNS, shown)
     if out is not None:
         console.print_line(f"wrote {out}")
+
+
+def _reference(path: Path, table: LabelTable, grid: Grid, *, resample: bool) -> MaskSet:
+    """Read a reference; a DICOM object is read onto the grid where it lies on it."""
+    try:
+        return masks_of_labels(read_label_volume(path, table, grid))
+    except GeometryError:
+        if not resample:
+            raise
+    return masks_of_labels(read_label_volume(path, table))
 
 
 def _masks(path: Path, table: str, model: str | None) -> MaskSet:

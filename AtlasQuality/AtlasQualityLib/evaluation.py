@@ -17,7 +17,7 @@ from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.files import read_json
 from AtlasSegmentLib.label_conversion import convert_labels
 from AtlasSegmentLib.sparse import SparseVolume, read_sparse, union
-from AtlasSegmentLib.volume import Array, LabelVolume, reorient, require_same_grid
+from AtlasSegmentLib.volume import Array, Grid, LabelVolume, reorient, require_same_grid
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,15 @@ def _known_classes(reference: LabelVolume) -> set[int]:
     return {value for value in own | parts if value is not None}
 
 
+def case_grid(case: CaseFolder) -> Grid:
+    """Return the grid of the CT of a case, or of its average where the CT is not at hand."""
+    return nifti.read_grid(case.ct if case.ct.is_file() else case.average.pseudo_label)
+
+
 def _by_class(case: CaseFolder, reference: LabelVolume) -> Array:
     from AtlasSegmentLib.classes import abdomenatlas_table
 
-    grid = nifti.read_grid(case.ct if case.ct.is_file() else case.average.pseudo_label)
+    grid = case_grid(case)
     array, affine = reorient(reference.array, reference.affine, grid.orientation)
     turned = LabelVolume(array, affine, reference.source, reference.header, reference.table)
     require_same_grid(turned, grid)

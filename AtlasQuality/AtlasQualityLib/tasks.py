@@ -152,7 +152,12 @@ def compare_files(
     progress(0.0, "read segmentation")
     masks = read_masks(segmentation)
     progress(0.1, "read reference")
-    truth = read_masks(reference)
+    try:
+        truth = read_masks(reference, masks.grid)
+    except GeometryError as error:
+        if not resample:
+            return {"grids": str(error)}
+        truth = read_masks(reference)
     different = _difference(truth, masks.grid)
     if different and not resample:
         return {"grids": different}
@@ -163,8 +168,8 @@ def compare_files(
     return {"rows": [row.to_json() for row in rows], "resampled": bool(different)}
 
 
-def read_masks(source: dict[str, str]) -> MaskSet:
-    """Return the masks that `compare_files` is told of.
+def read_masks(source: dict[str, str], like: Grid | None = None) -> MaskSet:
+    """Return the masks that `compare_files` is told of; a DICOM object on the grid `like`, where one is given.
 
     Raises:
         InputError: It names none of the three kinds, or the file cannot be read.
@@ -175,7 +180,7 @@ def read_masks(source: dict[str, str]) -> MaskSet:
     if "case" in source:
         return masks_of_case(open_case(Path(source["case"])), source.get("model", ""))
     if "file" in source:
-        return masks_of_labels(read_label_volume(Path(source["file"]), load_table(source.get("table", "abdomenatlas"))))
+        return masks_of_labels(read_label_volume(Path(source["file"]), load_table(source.get("table", "abdomenatlas")), like))
     message = f"{source}: names no segmentation."
     raise InputError(message, "Give a scene file, a case folder or a label map.")
 

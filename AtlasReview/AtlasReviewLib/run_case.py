@@ -90,8 +90,8 @@ def run_case(request: RunRequest, progress: ProgressCallback = ignore_progress) 
 def _read_reference(request: RunRequest) -> LabelVolume | None:
     if request.reference is None:
         return None
-    reference = read_label_volume(request.reference, load_table(request.table))
     ct = read_volume(request.segment.source, series=request.segment.series)
+    reference = read_label_volume(request.reference, load_table(request.table), ct.grid)
     require_same_grid(reference.reoriented(ct.orientation), ct)
     return reference
 

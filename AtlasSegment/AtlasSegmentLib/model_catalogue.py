@@ -19,6 +19,7 @@ object with these keys; a key that is missing is empty or unknown, an unknown ke
     version       as published
     citation      DOIs, arXiv numbers or addresses, separated by "; "
     orientation   of the images it was trained on, such as "RAS"; missing: unknown
+    architecture  of a "universal" checkpoint: "universal-unet" or "universal-swinunetr"
     spacing       of the images it sees, mm, [x, y, z]; missing: unknown, its own files say it
     problem       why this program cannot run it, or missing
     notes         what else to know
@@ -37,6 +38,7 @@ from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.files import read_json
 from AtlasSegmentLib.labels import LabelTable, name_key, structure_for
 from AtlasSegmentLib.resources import resource_path
+from AtlasSegmentLib.universal_network import Architecture
 
 FORMAT = "atlas-catalogue/1"
 CatalogueKind = Literal["nnunet", "monai", "autoorgan", "atlas", "torchscript", "universal"]
@@ -110,6 +112,7 @@ class CatalogueEntry:
     citation: str = ""
     orientation: str = ""
     spacing: tuple[float, float, float] | None = None
+    architecture: Architecture | None = None
     problem: str = ""
     notes: str = ""
 

@@ -12,6 +12,7 @@ from AtlasSegmentLib.errors import AtlasError, InputError
 from AtlasSegmentLib.labels import LabelTable, load_table
 from AtlasSegmentLib.model_catalogue import KINDS, CatalogueEntry, CatalogueFile, CatalogueKind, ModelLicense
 from AtlasSegmentLib.names import safe_name
+from AtlasSegmentLib.universal_network import ARCHITECTURES, Architecture
 
 _MEND = "Mend the catalogue as model_catalogue.py describes."
 _HEX = {"sha256": 64, "sha1": 40, "md5": 32}
@@ -67,11 +68,19 @@ def entry_of(content: Any, where: str) -> CatalogueEntry:
         citation=fields.text("citation", optional=True),
         orientation=_orientation(fields),
         spacing=_spacing(fields),
+        architecture=_architecture(fields),
         problem=fields.text("problem", optional=True),
         notes=fields.text("notes", optional=True),
     )
     fields.end()
     return entry
+
+
+def _architecture(fields: _Fields) -> Architecture | None:
+    return cast(
+        "Architecture | None",
+        fields.take("architecture", lambda value: value in ARCHITECTURES, f"one of {', '.join(ARCHITECTURES)}", default=None),
+    )
 
 
 def _license(content: Any, where: str) -> ModelLicense:

@@ -18,11 +18,13 @@ from AtlasSegmentLib.model_catalogue import CatalogueEntry
 from AtlasSegmentLib.model_download import PATIENT, Patience, download
 from AtlasSegmentLib.model_facts import listing
 from AtlasSegmentLib.model_kinds import find_models
+from AtlasSegmentLib.model_kinds_atlas import FILE as MANIFEST
 from AtlasSegmentLib.model_kinds_nnunet import NOTE
 from AtlasSegmentLib.model_store_files import clear_work, delete_recorded, files_below, move_into, others_in
 from AtlasSegmentLib.model_store_record import Installed, StoredSource, StoreRecord, files_in, now, read_record, write_record
 from AtlasSegmentLib.names import safe_name
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
+from AtlasSegmentLib.universal_manifest import universal_manifest
 
 WORK = ".downloads"
 """Folder inside the store for what is not finished; hidden, so that nothing in it is taken for a model."""
@@ -88,9 +90,11 @@ class ModelStore:
             self._require_place(entry.name, present)
             content = work / "content"
             sources = tuple(self._fetch(entry, number, work, content, progress) for number in range(len(entry.files)))
-            if entry.kind != "universal":  # a lone file of weights; which network it belongs to is said by the catalogue
-                _require_model(content, entry.name, work)
-                _state_facts(content, entry)
+            if entry.architecture is not None:  # a lone file of weights; which network it belongs to is said by the catalogue
+                manifest = universal_manifest(entry.name, entry.architecture, entry.files[0].save_as, sources[0].sha256)
+                write_json(content / MANIFEST, {**manifest, "license": entry.license.name, "citation": entry.citation})
+            _require_model(content, entry.name, work)
+            _state_facts(content, entry)
             when = now() if accepted and entry.license.needs_consent else ""
             record = StoreRecord(entry.name, "download", sources, {}, entry.version, entry.license.name, when)
             return self._finish(record, content, present)

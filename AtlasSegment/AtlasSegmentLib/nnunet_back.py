@@ -155,13 +155,22 @@ def painted(order: Sequence[int]) -> Decide:
     return decide
 
 
-def labels_of(planes: Iterable[tuple[int, Half]], blocks: Blocks, decide: Decide, dtype: type[np.unsignedinteger]) -> Array:
+LabelSlab = Callable[[Array, Half, int], None]
+"""Writes labels (voxels) into an array, from the logits (C, samples, Y, Z) of a slab of blocks and its number."""
+
+
+def on_host(blocks: Blocks, decide: Decide) -> LabelSlab:
+    """Return what decides the labels of slabs block by block."""
+    return partial(_decide_slab, blocks=blocks, decide=decide)
+
+
+def labels_of(planes: Iterable[tuple[int, Half]], blocks: Blocks, label_slab: LabelSlab, dtype: type[np.unsignedinteger]) -> Array:
     """Return labels on the image's grid from planes of logits as they are finished.
 
     Args:
         planes: (first plane, logits (C, n, Y, Z)), ascending.
         blocks: From the network's grid to the image's.
-        decide: See `Decide`.
+        label_slab: See `LabelSlab`.
         dtype: Of the labels.
 
     Returns:
@@ -169,7 +178,7 @@ def labels_of(planes: Iterable[tuple[int, Half]], blocks: Blocks, decide: Decide
     """
     labels = np.zeros(blocks.shape, dtype)
     for number, slab in slabs(planes, blocks):
-        _decide_slab(labels[blocks.voxels[0][number]], slab, number, blocks, decide)
+        label_slab(labels[blocks.voxels[0][number]], slab, number)
     return labels
 
 

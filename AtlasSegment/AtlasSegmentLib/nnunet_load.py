@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import ModelError
@@ -15,6 +15,9 @@ from AtlasSegmentLib.network import Network
 from AtlasSegmentLib.nnunet_folder import NnunetFolder, open_folder
 from AtlasSegmentLib.nnunet_model import NnunetModel, NnunetSpec
 from AtlasSegmentLib.nnunet_plans import Configuration
+
+if TYPE_CHECKING:
+    from AtlasSegmentLib.onnx_network import OnnxNetwork
 
 
 def load_nnunet(
@@ -75,14 +78,23 @@ def _from_onnx(found: NnunetFolder, files: list[Path], threads: int, device: Dev
     from AtlasSegmentLib.onnx_network import OnnxNetwork
 
     networks = [OnnxNetwork(path, threads, device) for path in files]
-    configuration = _configuration_of(found, networks[0].input_shape[2:])
+    configuration = _configuration_of(found, networks[0])
     names = tuple(path.stem for path in files)
     spec = _spec(found, configuration, _mirror_axes(found), names, [sha256_of(path) for path in files])
     return NnunetModel(spec, networks, _previous(found, configuration, threads, device))
 
 
-def _configuration_of(found: NnunetFolder, patch: tuple[Any, ...]) -> Configuration:
-    names = [found.configuration] if found.configuration else sorted(found.plans.configurations, key=_usual_first)
+def _configuration_of(found: NnunetFolder, network: OnnxNetwork) -> Configuration:
+    """Return the configuration that the file names, as our exports do, or the first one with the patch of its input."""
+    patch = network.input_shape[2:]
+    said = network.facts.get("configuration")
+    names = (
+        [said]
+        if said in found.plans.configurations
+        else [found.configuration]
+        if found.configuration
+        else sorted(found.plans.configurations, key=_usual_first)
+    )
     all_of_them = [found.plans.configuration(name) for name in names]
     for configuration in all_of_them:
         same = (n == m for n, m in zip(patch, configuration.patch, strict=False) if isinstance(n, int))

@@ -12,19 +12,22 @@ from AtlasSegmentLib.errors import ModelError
 from AtlasSegmentLib.inference_settings import InferenceSettings
 from AtlasSegmentLib.labels import LabelTable
 from AtlasSegmentLib.network import Float32, Network, use_precision
-from AtlasSegmentLib.nnunet_back import Blocks, labels_of, largest, painted
+from AtlasSegmentLib.nnunet_back import Blocks, LabelSlab, labels_of, largest, on_host, painted
+from AtlasSegmentLib.nnunet_device import DeviceLabels, gpu_of, mirrored_on_device, sums_on
 from AtlasSegmentLib.nnunet_image import Layout, layout, network_image
 from AtlasSegmentLib.nnunet_labels import Dataset
 from AtlasSegmentLib.nnunet_plans import Configuration, Plans
 from AtlasSegmentLib.nnunet_prediction import LogitStore, NnunetPrediction
 from AtlasSegmentLib.nnunet_region import looked_at
 from AtlasSegmentLib.nnunet_resample import Shape3, axis_orders, resize_labels
-from AtlasSegmentLib.nnunet_window import Half, HalfSums, Place, merged_planes, mirrored
+from AtlasSegmentLib.nnunet_window import Half, Place, merged_planes, mirrored
 from AtlasSegmentLib.prediction import Region
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.volume import Array, Grid, Volume
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from AtlasSegmentLib.markups import Roi
 
 _STEP = 0.5
@@ -168,12 +171,17 @@ class NnunetModel:
         orders = (0, 0, 0) if rule.function == "no_resampling" else axis_orders(rule, form.target, form.spacing)
         blocks = Blocks.between(form.shape, form.cropped, orders)
         planes = self._planes(job)
-        decide = painted(dataset.regions_class_order) if dataset.has_regions else largest
         dtype = np.uint8 if len(dataset.foreground) < 255 else np.uint16
-        found = labels_of(planes if store is None else store.keep(planes), blocks, decide, dtype)
+        found = labels_of(planes if store is None else store.keep(planes), blocks, self._label_slab(blocks), dtype)
         labels = np.zeros(job.image.shape, dtype, order="F")
         labels[form.box()] = form.to_image(found)
         return labels, blocks
+
+    def _label_slab(self, blocks: Blocks) -> LabelSlab:
+        order = self._spec.dataset.regions_class_order if self._spec.dataset.has_regions else None
+        host = on_host(blocks, largest if order is None else painted(order))
+        device = gpu_of(self._networks)
+        return host if device is None else DeviceLabels(device, blocks, order, host)
 
     def _planes(self, job: Job) -> Iterator[tuple[int, Half]]:
         """Yield finished planes of logits on the network's grid, without padding, averaged over folds."""
@@ -185,16 +193,18 @@ class NnunetModel:
         padded, first = _padded(shown, self._spec.window)
         del shown
         progress(0.05, "infer")
-        sums = [HalfSums(self._spec.dataset.heads, (self._spec.window[0], padded.shape[2], padded.shape[3])) for _ in networks]
+        device = gpu_of(networks)
+        sums = [sums_on(device, self._spec.dataset.heads, (self._spec.window[0], padded.shape[2], padded.shape[3])) for _ in networks]
         axes = self._spec.mirror_axes if settings.mirror else None
         flat = len(self._spec.configuration.patch) == 2
         air = _air(job.image, form, first) if settings.skip_air else None
 
-        def predict(window: Float32, place: Place) -> list[Float32] | None:
+        def predict(window: Float32, place: Place) -> list[Float32 | Tensor] | None:
             if air is not None and air(place):
                 return None
             batch = window[:, :, 0] if flat else window
-            found = (mirrored(network, batch, axes) for network in networks)
+            run = mirrored if device is None else mirrored_on_device
+            found = (run(network, batch, axes) for network in networks)
             return [logits[:, None] if flat else logits for logits in found]
 
         merged = merged_planes(

@@ -10,11 +10,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import combinations, product
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from AtlasSegmentLib.network import Float32, Network
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Half = npt.NDArray[np.float16]
 Progress = Callable[[float], None]
@@ -81,8 +85,18 @@ def mirrored(network: Network, batch: Float32, axes: Sequence[int] | None) -> Fl
     return total
 
 
+class Sums(Protocol):
+    """Weighted sums of logits over the planes that windows still reach, in half precision, wherever they are kept."""
+
+    def add(self, place: Place, logits: Float32 | Tensor, weights: Float32) -> None:
+        """Add logits (C, *window), which may be changed, times weights (window) at a place."""
+
+    def take(self, planes: int, weights: Half) -> Half:
+        """Return the first planes divided by their weights (planes, Y, Z), and move the rest to the front."""
+
+
 class HalfSums:
-    """Weighted sums of logits over the planes that windows still reach, in half precision.
+    """`Sums` in host memory.
 
     Args:
         channels: Output channels of the network.
@@ -93,9 +107,10 @@ class HalfSums:
         self._sums = np.zeros((channels, *shape), np.float16)
         self._add = _adder()
 
-    def add(self, place: Place, logits: Float32, weights: Float32) -> None:
+    def add(self, place: Place, logits: Float32 | Tensor, weights: Float32) -> None:
         """Add logits (C, *window), which are changed, times weights (window) at a place."""
-        for channel, values in enumerate(logits):
+        host = logits if isinstance(logits, np.ndarray) else logits.float().cpu().numpy()
+        for channel, values in enumerate(host):
             self._add(self._sums[channel][place], np.multiply(values, weights, out=values))
 
     def take(self, planes: int, weights: Half) -> Half:
@@ -131,8 +146,8 @@ def _add_with_numpy(sums: Half, values: Float32) -> None:
 
 
 Planes = Iterator[tuple[int, list[Half]]]
-Predict = Callable[[Float32, Place], "list[Float32] | None"]
-"""A window (1, C, *window) and its place to the logits (channels, *window) of each fold, float32; None where none are wanted."""
+Predict = Callable[[Float32, Place], "list[Float32 | Tensor] | None"]
+"""A window (1, C, *window) and its place to the logits (channels, *window) of each fold; None where none are wanted."""
 
 
 def merged_planes(
@@ -140,7 +155,7 @@ def merged_planes(
     window: tuple[int, int, int],
     step: float,
     predict: Predict,
-    sums: Sequence[HalfSums],
+    sums: Sequence[Sums],
     progress: Progress = lambda _: None,
 ) -> Planes:
     """Predict an image (C, X, Y, Z) in windows and merge them.

@@ -20,7 +20,7 @@ from slicer.i18n import tr as _
 from AtlasSegmentLib import export_job, scene_export
 from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.export_formats import (
-    DICOM_SEG,
+    DICOM_OBJECTS,
     ENDINGS,
     LABEL_MAPS,
     ORGANS,
@@ -137,7 +137,7 @@ class ExportSection:
         try:
             world_of(node)
             scene_export.export_grid(node, self._ct())
-            if self.format == DICOM_SEG:
+            if self.format in DICOM_OBJECTS:
                 self._sourceFiles(node)
         except AtlasError as error:
             return str(error)
@@ -206,12 +206,12 @@ class ExportSection:
     def _start(self, node: Any) -> None:
         kind = self.format
         path = with_ending(Path(self.path).expanduser().absolute(), kind)
-        if kind == DICOM_SEG and not self._havePackages():
+        isDicom = kind in DICOM_OBJECTS
+        if isDicom and not self._havePackages():
             return
-        files = self._sourceFiles(node) if kind == DICOM_SEG else []
-        grid, stored = (
-            scene_export.dicom_grids(node, files, self._ct()) if kind == DICOM_SEG else (scene_export.export_grid(node, self._ct()),) * 2
-        )
+        files = self._sourceFiles(node) if isDicom else []
+        ct = self._ct()
+        grid, stored = scene_export.dicom_grids(node, files, ct) if isDicom else (scene_export.export_grid(node, ct),) * 2
         organs = scene_export.organs_of_segmentation(node, grid)
         with storage_errors(path):  # a name that is too long
             existing = [file for file in planned_files(kind, path, organs) if file.exists()]

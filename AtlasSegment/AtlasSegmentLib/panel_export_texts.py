@@ -7,7 +7,7 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from AtlasSegmentLib.export_formats import DICOM_SEG, NIFTI, NRRD, ORGANS, OWN_VALUES, SEG_NRRD
+from AtlasSegmentLib.export_formats import DICOM_SEG, NIFTI, NRRD, ORGANS, OWN_VALUES, RTSTRUCT, SEG_NRRD
 from AtlasSegmentLib.panel_errors import displayable
 
 _SHOWN = 5
@@ -21,6 +21,7 @@ def formatNames() -> dict[str, str]:
         ORGANS: _("One NIfTI mask for each organ (folder)"),
         SEG_NRRD: _("Slicer segmentation (.seg.nrrd)"),
         DICOM_SEG: _("DICOM segmentation"),
+        RTSTRUCT: _("DICOM structure set (RTSTRUCT)"),
     }
 
 

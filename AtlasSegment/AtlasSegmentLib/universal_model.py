@@ -16,18 +16,17 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from AtlasSegmentLib.classes import abdomenatlas_table
 from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import ModelError
 from AtlasSegmentLib.model_facts import COPY_AGAIN
-from AtlasSegmentLib.model_manifest import FILE, FORMAT, ModelManifest
+from AtlasSegmentLib.model_manifest import FILE, ModelManifest
 from AtlasSegmentLib.network import Float32
 from AtlasSegmentLib.torch_network import TorchNetwork
-from AtlasSegmentLib.universal_network import ARCHITECTURES, TEXT_FEATURES, Architecture, universal_network
+from AtlasSegmentLib.universal_network import ARCHITECTURES, TEXT_FEATURES, universal_network
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,41 +37,6 @@ _UNUSED = re.compile(r"(backbone\.)?(out|out_tr)\.")
 _SWIN_PARTS = re.compile(r"(swinViT|encoder\d+|decoder\d+)\.")
 _SAME = 1e-3
 _EXTRA = 'Run: pip install "slicer-atlas-annotator[monai]".'
-
-
-def universal_manifest(name: str, architecture: Architecture, file: str, sha256: str, text_encoding: str = "") -> dict[str, Any]:
-    """Return the content of model.json for a published checkpoint of the universal model.
-
-    Args:
-        name: Of the model, such as "abdomenatlas-universal-unet".
-        architecture: One of ARCHITECTURES.
-        file: The checkpoint beside it.
-        sha256: Of the checkpoint.
-        text_encoding: The text embeddings beside it; "" when the checkpoint holds them.
-    """
-    return {
-        "format": FORMAT,
-        "name": name,
-        "title": "AbdomenAtlas universal model, 25 organs, 6 kinds of tumor and kidney cysts",
-        "engine": "torch",
-        "architecture": architecture,
-        "file": file,
-        "sha256": sha256,
-        "text_encoding": text_encoding,
-        "input": {
-            "orientation": "RAS",
-            "spacing": [1.5, 1.5, 1.5],
-            "patch": [96, 96, 96],
-            "overlap": 0.75,
-            "grid": "centers",
-            "weights": "gaussian_unscaled",
-            "padding": "constant",
-            "intensity": {"type": "clip_scale", "a_min": -175, "a_max": 250, "b_min": 0, "b_max": 1},
-            "crop_foreground": True,
-        },
-        "output": {"activation": "sigmoid"},
-        "labels": {str(value): label for value, label in abdomenatlas_table().labels.items()},
-    }
 
 
 def load_universal(folder: Path, spec: ModelManifest, threads: int = 0, device: Device = "auto") -> TorchNetwork:

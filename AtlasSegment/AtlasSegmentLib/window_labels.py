@@ -13,7 +13,7 @@ import numpy as np
 from AtlasSegmentLib import regions
 from AtlasSegmentLib.geometry import Matrix
 from AtlasSegmentLib.network import Float32
-from AtlasSegmentLib.nnunet_back import Blocks, labels_of, largest
+from AtlasSegmentLib.nnunet_back import Blocks, labels_of, largest, on_host
 from AtlasSegmentLib.nnunet_resample import LinearAxis
 from AtlasSegmentLib.sparse import SparseVolume
 from AtlasSegmentLib.volume import Grid
@@ -78,7 +78,8 @@ class LabelPainter:
             planes: (first plane, values (C, n, ...)), ascending, covering the grid.
             highest: The highest channel.
         """
-        labels = labels_of(planes, self._blocks, largest, np.uint8 if highest < 256 else np.uint16)  # type: ignore[arg-type]
+        dtype = np.uint8 if highest < 256 else np.uint16
+        labels = labels_of(planes, self._blocks, on_host(self._blocks, largest), dtype)  # type: ignore[arg-type]
         flips = tuple(slice(None, None, 1 if self._up[axis] else -1) for axis in self._order)
         own = [self._axes[axis] for axis in self._order]
         return SparseVolume(self._ct, self._box, labels[flips].transpose(np.argsort(own)))

@@ -2,6 +2,8 @@
 
     python Testing/Benchmarks/inference.py                      25 classes, 512 x 512 x 275
     python Testing/Benchmarks/inference.py --classes 25 117     with TotalSegmentator's number of classes too
+    python Testing/Benchmarks/inference.py --onnx               the same network as ONNX file too, against nnunetv2 and Torch
+    python Testing/Benchmarks/inference.py --ct slab/dicom      any image that can be read
     python Testing/Benchmarks/inference.py --sizes              cost against image size, ours alone
 
 The network is that of AutoOrgan's skeleton model (its published plans: 3 mm, patch 256 x 80 x 80, six stages, 31 million
@@ -31,9 +33,12 @@ sys.path.insert(0, str(ROOT / "Testing"))
 
 import nnunet_models  # noqa: E402
 from AtlasSegmentLib import nifti  # noqa: E402
+from AtlasSegmentLib.onnx_export import export_onnx  # noqa: E402
 from AtlasSegmentLib.regions import sub_grid  # noqa: E402
 from AtlasSegmentLib.volume import Volume  # noqa: E402
+from AtlasSegmentLib.volume_io import read_volume  # noqa: E402
 
+IMAGE, RESULT = "ct_0000.nii.gz", "ct.nii.gz"
 REFERENCE = """
 import sys
 import torch
@@ -125,17 +130,21 @@ def compare(ct: Path, classes: int, presets: list[str], folder: Path, arguments:
         theirs = measure(command, arguments.limit, arguments.memory * 1e9)
         print(f"  nnunetv2            {theirs}", flush=True)
     results: dict[str, object] = {"reference": theirs and vars(theirs)}
-    found = {}
-    for preset in presets:
-        out = folder / f"ours-{classes}-{preset}"
-        cost = measure(ours(ct.parent, out, model, "--preset", preset, "--disable_tta"), arguments.limit, arguments.memory * 1e9)
-        found[preset] = out / "chest.nii.gz"
-        against = theirs_out / "chest.nii.gz" if theirs and theirs.code == 0 else found[presets[0]]
+    runs = {preset: (model, preset) for preset in presets}
+    if arguments.onnx:
+        runs["best, ONNX"] = (export_onnx(model, folder / f"onnx{classes}").folder, "best")
+    found: dict[str, Path] = {}
+    for name, (weights, preset) in runs.items():
+        out = folder / f"ours-{classes}-{name}"
+        cost = measure(ours(ct.parent, out, weights, "--preset", preset, "--disable_tta"), arguments.limit, arguments.memory * 1e9)
         ratio = f"  time x{cost.seconds / theirs.seconds:.2f}, memory x{cost.peak / theirs.peak:.2f}" if theirs else ""
-        print(f"  atlas {preset:13s} {cost}{ratio}", flush=True)
-        agrees = agreement(found[preset], against) if found[preset].is_file() else "no result"
-        print(f"    against {'nnunetv2' if theirs and theirs.code == 0 else presets[0]}: {agrees}", flush=True)
-        results[preset] = {**vars(cost), "agreement": agrees}
+        print(f"  atlas {name:13s} {cost}{ratio}", flush=True)
+        found[name] = out / RESULT
+        others = {"nnunetv2": theirs_out / RESULT, **found} if found[name].is_file() else {}
+        agrees = {other: agreement(found[name], path) for other, path in others.items() if other != name and path.is_file()}
+        for other, text in agrees.items():
+            print(f"    against {other}: {text}", flush=True)
+        results[name] = {**vars(cost), "agreement": agrees}
     return results
 
 
@@ -144,7 +153,7 @@ def sizes(ct: Volume, folder: Path, arguments: argparse.Namespace) -> None:
     model = nnunet_models.make_realistic_model(folder / "model-sizes", 24)
     for part in (1, 2, 3):
         box = (slice(0, ct.shape[0]), slice(0, ct.shape[1]), slice(0, ct.shape[2] * part // 3))
-        source = folder / f"size{part}" / "chest_0000.nii.gz"
+        source = folder / f"size{part}" / IMAGE
         source.parent.mkdir()
         nifti.write_nifti(source, Volume(ct.array[box], sub_grid(ct.grid, box).affine))
         cost = measure(ours(source.parent, folder / f"out{part}", model, "--preset", "best"), arguments.limit, arguments.memory * 1e9)
@@ -161,19 +170,20 @@ def main() -> None:
     parser.add_argument("--classes", type=int, nargs="+", default=[25], help="with background")
     parser.add_argument("--presets", nargs="+", default=["best", "balanced", "fast"])
     parser.add_argument("--planes", type=int, help="only so many slices of the image")
+    parser.add_argument("--onnx", action="store_true", help="the best preset with ONNX Runtime too")
     parser.add_argument("--no-reference", action="store_true", help="ours alone")
     parser.add_argument("--sizes", action="store_true", help="cost against image size")
     parser.add_argument("--limit", type=float, default=3600, help="seconds a command may take")
     parser.add_argument("--memory", type=float, default=22, help="GB a command may take")
     parser.add_argument("--json", type=Path, help="write the figures to a file")
     arguments = parser.parse_args()
-    ct = nifti.read_nifti(arguments.ct)
+    ct = read_volume(arguments.ct)
     if arguments.planes:
         box = (slice(0, ct.shape[0]), slice(0, ct.shape[1]), slice(0, arguments.planes))
         ct = Volume(ct.array[box], sub_grid(ct.grid, box).affine)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = folder / "images" / "chest_0000.nii.gz"
+        source = folder / "images" / IMAGE
         source.parent.mkdir()
         nifti.write_nifti(source, ct)
         print(f"{arguments.ct.parent.name}: {' x '.join(map(str, ct.shape))} voxels, {os.cpu_count()} cores", flush=True)

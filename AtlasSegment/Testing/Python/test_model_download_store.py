@@ -20,6 +20,7 @@ from AtlasSegmentLib.errors import AtlasError, DatasetError, InputError, ModelEr
 from AtlasSegmentLib.model_catalogue import CatalogueEntry, CatalogueFile, ModelLicense
 from AtlasSegmentLib.model_download import Patience
 from AtlasSegmentLib.model_list import ModelList, folders_named
+from AtlasSegmentLib.model_manifest import read_manifest
 from AtlasSegmentLib.model_store import WORK, ModelStore
 from AtlasSegmentLib.model_store_folders import data_folder, download_folder
 from AtlasSegmentLib.model_store_record import FILE, changed_files
@@ -119,11 +120,14 @@ def test_what_comes_only_by_a_form_says_where(server: ModelServer, store: ModelS
         store.download(entry(server, files=()))
 
 
-def test_a_checkpoint_alone_is_kept_under_its_name(server: ModelServer, store: ModelStore) -> None:
+def test_a_checkpoint_alone_is_kept_under_its_name_with_what_makes_it_a_model(server: ModelServer, store: ModelStore) -> None:
     file = CatalogueFile(server.url("/weights.pth"), save_as="unet.pth")
-    model = store.download(entry(server, kind="universal", files=(file,)))
+    model = store.download(entry(server, kind="universal", architecture="universal-unet", files=(file,)))
     assert (model.folder / "unet.pth").read_bytes() == b"weights"
-    assert list(model.record.files) == ["unet.pth"]
+    assert sorted(model.record.files) == ["model.json", "unet.pth"]
+    manifest = read_manifest(model.folder)
+    assert (manifest.architecture, manifest.file, manifest.license) == ("universal-unet", "unet.pth", "MIT")
+    assert manifest.sha256 == hashlib.sha256(b"weights").hexdigest()
 
 
 def test_an_archive_without_a_model_leaves_nothing_but_the_message(server: ModelServer, store: ModelStore) -> None:

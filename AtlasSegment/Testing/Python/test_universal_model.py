@@ -19,7 +19,8 @@ from AtlasSegmentLib.inference_settings import PRESETS
 from AtlasSegmentLib.model import load_model
 from AtlasSegmentLib.model_manifest import ModelManifest
 from AtlasSegmentLib.nifti import read_nifti, write_nifti
-from AtlasSegmentLib.universal_model import plain_names, read_embeddings, universal_manifest
+from AtlasSegmentLib.universal_manifest import universal_manifest
+from AtlasSegmentLib.universal_model import plain_names, read_embeddings
 from AtlasSegmentLib.universal_network import Architecture
 
 torch = pytest.importorskip("torch")

@@ -1,0 +1,125 @@
+"""A small nnU-Net trained for a few minutes on a real CT, for measurements that need a network which has learned something.
+
+It is no model to use: one CT, labels of another network, a few hundred steps. What it is for: the agreement of presets and engines on
+organs instead of the noise that random weights predict.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import nnunet_models
+from AtlasSegmentLib.labels import load_table
+from AtlasSegmentLib.nnunet_image import layout, network_image
+from AtlasSegmentLib.nnunet_load import load_nnunet
+from AtlasSegmentLib.volume_io import read_label_volume, read_volume
+
+ORGANS = {
+    "spleen": ("spleen",),
+    "liver": ("liver",),
+    "kidneys": ("kidney_",),
+    "lungs": ("lung_",),
+    "heart": ("heart",),
+    "aorta": ("aorta",),
+    "colon": ("colon",),
+    "vertebrae": ("vertebrae_", "sacrum"),
+    "pelvis": ("hip_", "femur_"),
+    "back_muscles": ("autochthon_", "iliopsoas_"),
+}
+PATCH = (80, 80, 80)
+_INTENSITIES = {
+    "mean": 20.0,
+    "std": 180.0,
+    "median": 40.0,
+    "percentile_00_5": -900.0,
+    "percentile_99_5": 500.0,
+    "min": -1024.0,
+    "max": 3000.0,
+}
+
+
+def train(folder: Path, data: Path, steps: int, *, seed: int = 0) -> Path:
+    """Train on torso-3mm and return the nnU-Net model folder.
+
+    Args:
+        folder: Of nnU-Net's results.
+        data: Holds torso-3mm.
+        steps: Of two patches each.
+        seed: Of weights and patches.
+    """
+    import torch
+
+    torch.manual_seed(seed)
+    plans = nnunet_models.make_plans("new", "plain", (3.0, 3.0, 3.0), PATCH, shape=nnunet_models.Shape(8, 96, 5, 2))
+    plans = {**plans, "foreground_intensity_properties_per_channel": {"0": _INTENSITIES}}
+    options: dict[str, Any] = {"plans": plans, "labels": list(ORGANS), "mirror_axes": (0, 1, 2)}
+    model = nnunet_models.make_nnunet_model(folder, **options)
+    image, labels = _example(model, data / "torso-3mm")
+    checkpoint = model / "fold_0" / "checkpoint_final.pth"
+    saved = torch.load(checkpoint, weights_only=False)
+    network = nnunet_models._build(plans["configurations"]["3d_fullres"], 1, len(ORGANS) + 1, "nnUNetTrainer").train()
+    _fit(network, image, labels, steps, np.random.default_rng(seed))
+    torch.save({**saved, "network_weights": network.state_dict()}, checkpoint)
+    return model
+
+
+def merged(labels: Any) -> Any:
+    """Return a label volume of TotalSegmentator's with the numbers of ORGANS."""
+    table, found = load_table("totalsegmentator_v2"), np.zeros(labels.shape, np.uint8)
+    for value, beginnings in enumerate(ORGANS.values(), start=1):
+        known = [number for number, name in table.labels.items() if name.startswith(beginnings)]
+        found[np.isin(labels.array, known)] = value
+    return found
+
+
+def _example(model: Path, folder: Path) -> tuple[Any, Any]:
+    ct = read_volume(folder / "ct.nii.gz")
+    labels = read_label_volume(folder / "reference_label.nii.gz", load_table("totalsegmentator_v2"))
+    spec = load_nnunet(model, device="cpu").spec
+    form = layout(ct.array, ct.spacing.tolist(), spec.plans, spec.configuration)
+    image = network_image(ct.array, form, spec.plans, spec.configuration)
+    return image, merged(labels).transpose(form.axes)[form.crop]  # the CT has the network's spacing
+
+
+def _fit(network: Any, image: Any, labels: Any, steps: int, rng: np.random.Generator) -> None:
+    import torch
+
+    optimizer = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
+    for step in range(steps):
+        pairs = [_patch(image, labels, rng) for _ in range(2)]
+        shown, truth = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
+        loss = _loss(network(shown[:, None]), truth.long())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 12)
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 49:
+            print(f"  step {step + 1} of {steps}: loss {float(loss):.3f}", flush=True)
+    network.eval()
+
+
+def _patch(image: Any, labels: Any, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Return a patch at a random place, flipped and with other intensities."""
+    corner = [int(rng.integers(0, n - p + 1)) for n, p in zip(image.shape, PATCH, strict=True)]
+    box = tuple(slice(first, first + size) for first, size in zip(corner, PATCH, strict=True))
+    flipped = tuple(slice(None, None, int(rng.choice((-1, 1)))) for _ in PATCH)
+    shown = image[box][flipped] * rng.uniform(0.85, 1.15) + rng.uniform(-0.15, 0.15) + rng.normal(0, rng.uniform(0, 0.1), PATCH)
+    return np.ascontiguousarray(shown, np.float32), np.ascontiguousarray(labels[box][flipped])
+
+
+def _loss(logits: Any, truth: Any) -> Any:
+    import torch
+
+    probability = logits.softmax(1)
+    wanted = torch.nn.functional.one_hot(truth, logits.shape[1]).movedim(-1, 1).float()
+    axes = (0, 2, 3, 4)
+    dice = (2 * (probability * wanted).sum(axes) + 1) / (probability.sum(axes) + wanted.sum(axes) + 1)
+    return torch.nn.functional.cross_entropy(logits, truth) - dice[1:].mean()
