@@ -264,10 +264,12 @@ def realistic_plans() -> dict[str, Any]:
     }
 
 
-def make_realistic_model(folder: Path, labels: int = 24, *, seed: int = 0) -> Path:
-    """Write a model folder with the real plans of `realistic_plans` and `labels` structures beside background; return it."""
+def make_realistic_model(folder: Path, labels: int = 24, *, thickness: int = 256, seed: int = 0) -> Path:
+    """Write a model folder with the real plans of `realistic_plans`, perhaps a thinner patch, and `labels` structures; return it."""
+    plans = realistic_plans()
+    plans["configurations"]["3d_fullres"]["patch_size"][0] = thickness
     names = [f"structure_{number:03d}" for number in range(1, labels + 1)]
-    return make_nnunet_model(folder, plans=realistic_plans(), dataset="Dataset106_TotalBone3", labels=names, seed=seed)
+    return make_nnunet_model(folder, plans=plans, dataset="Dataset106_TotalBone3", labels=names, seed=seed)
 
 
 def random_weights(plans: dict[str, Any], dataset: dict[str, Any], configuration: str, seed: int, trainer: str) -> dict[str, Any]:
