@@ -21,6 +21,7 @@ from AtlasSegmentLib.nnunet_labels import DATASET
 from AtlasSegmentLib.nnunet_plans import PLANS
 from AtlasSegmentLib.onnx_files import new_folder, read_onnx, require_onnx, to_float16, write_onnx
 from AtlasSegmentLib.onnx_network import OnnxNetwork
+from AtlasSegmentLib.onnx_norm import with_exact_norms
 from AtlasSegmentLib.onnx_sources import TorchSource, torch_sources
 from AtlasSegmentLib.parity import (
     SAME,
@@ -136,7 +137,7 @@ def _export(source: TorchSource, folder: Path, precision: Precision, threads: in
     path = folder / f"{source.name}.onnx"
     with storage_errors(path):
         traced(source, path)
-    model = read_onnx(path)
+    model = with_exact_norms(read_onnx(path))
     write_onnx(to_float16(model) if precision == "float16" else model, path, {**source.facts, "precision": precision})
     del model
     torch_network = TorchNetwork(source.module, "cpu", threads, name=source.weights)

@@ -15,6 +15,7 @@ from typing import Any
 
 from AtlasSegmentLib.errors import InputError, ModelError
 from AtlasSegmentLib.files import atomic_path, storage_errors, sync_folder
+from AtlasSegmentLib.onnx_norm import with_plain_norms
 
 METADATA = "atlas"
 """Key of an ONNX file's metadata under which an export says where it comes from, as JSON: fold, configuration, trainer,
@@ -73,7 +74,7 @@ def to_float16(model: Any) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one for every weight below 6e-8, which becomes that
-        converted = convert_float_to_float16(model, keep_io_types=True)
+        converted = convert_float_to_float16(with_plain_norms(model), keep_io_types=True)
     _sort_nodes(converted.graph)
     return converted
 
