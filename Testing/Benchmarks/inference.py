@@ -16,6 +16,7 @@ Prints wall time and peak memory of the whole process tree (proportional set siz
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -93,11 +94,10 @@ def measure(command: list[str], limit: float, memory: float) -> Cost:
 def tree_memory(process: psutil.Process, measure: str) -> float:
     """Return the resident ("rss") or proportional set size ("pss") of a process and its children, bytes."""
     total = 0.0
-    try:
+    with contextlib.suppress(psutil.Error):  # it has ended
         for one in [process, *process.children(recursive=True)]:
-            total += one.memory_info().rss if measure == "rss" else one.memory_full_info().pss
-    except psutil.Error:
-        pass
+            with contextlib.suppress(psutil.Error):
+                total += one.memory_info().rss if measure == "rss" else one.memory_full_info().pss
     return total
 
 
