@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from AtlasReviewLib.assembly_conflicts import lost_voxels
+from AtlasReviewLib.assembly_options import AssemblyOptions
 from AtlasReviewLib.assembly_plan import AssemblyPlan, plan_assembly
 from AtlasReviewLib.case_masks import case_grid
 from AtlasReviewLib.merge import REVISED, DrawnOrgan, Labels, OrganCandidates, merge_organs, source_ids
@@ -28,7 +31,7 @@ from AtlasSegmentLib.run_record import software_versions
 from AtlasSegmentLib.sparse import EMPTY_BOX, SparseVolume, write_sparse
 from AtlasSegmentLib.volume import Grid, Volume
 
-_COMPARED = ("format", "name", "inputs", "parameters", "left_out", "missing", "notes")
+_COMPARED = ("format", "name", "inputs", "models", "parameters", "left_out", "missing", "notes")
 Progress = Callable[[float, str], None]
 
 
@@ -55,6 +58,7 @@ def assemble_case(
     dataset: str | None = None,
     name: str | None = None,
     force: bool = False,
+    options: AssemblyOptions = AssemblyOptions(),  # noqa: B008 - frozen
     progress: Progress = lambda _fraction, _message: None,
 ) -> AssembledCase:
     """Write one case in the layout of an AbdomenAtlas release, with provenance.nii.gz and manifest.json.
@@ -66,6 +70,7 @@ def assemble_case(
         dataset: Key of the dataset that the original labels are of; told by the folder names when None.
         name: Name of the assembled case, such as BDMAP_00000001; the case's own by default.
         force: Write it again although it is up to date.
+        options: Painting order and verdicts.
         progress: Told a fraction 0..1 and what is done.
 
     Raises:
@@ -75,7 +80,7 @@ def assemble_case(
         StorageError: The disk is full or the folder cannot be written; running it again finishes the work.
     """
     folder = release_folder(case, out_root, name)
-    plan = plan_assembly(case, version, dataset)
+    plan = plan_assembly(case, version, dataset, options)
     head = _head(plan, folder.folder.name)
     found = None if force else _up_to_date(folder, head)
     if found is not None:
@@ -84,7 +89,7 @@ def assemble_case(
     merged = _Merged(plan, progress)
     _require_unchanged(plan)
     _write(merged, folder, progress)
-    manifest = {**head, **merged.results, "outputs": _hashes(folder), "software": software_versions()}
+    manifest = {**head, **merged.results, "outputs": _hashes(folder), "software": _software()}
     write_json(folder.manifest, manifest)
     folder.marker.unlink(missing_ok=True)
     progress(1.0, f"assembled {folder.folder.name}")
@@ -102,7 +107,7 @@ class _Merged:
         self._by_name: dict[str, OrganCandidates] = {organ.organ: organ for organ in plan.organs}
         self.combined, self.provenance = merge_organs(plan.organs, self.grid.shape, self._take)
         entries = legend(source_ids(plan.organs), self.provenance, self.combined)
-        self.results = {"organs": dict(sorted(self.organs.items())), "provenance": entries}
+        self.results = {"organs": dict(sorted(self.organs.items())), "provenance": entries, "conflicts": self._conflicts()}
 
     def _take(self, drawn: DrawnOrgan) -> None:
         self._progress(0.6 * len(self.masks) / len(self._by_name), f"merge {drawn.organ}")
@@ -128,12 +133,25 @@ class _Merged:
             "removed_voxels": drawn.removed,
         }
 
-    def mask(self, organ: str) -> SparseVolume:
-        """Return one organ, uint8 0/1 on the grid of the case."""
+    def _conflicts(self) -> list[dict[str, Any]]:
+        """Return how many voxels each organ lost to which other one in the combined map."""
+        names = {candidates.value: organ for organ, candidates in self._by_name.items()}
+        found = []
+        for organ, (box, _) in sorted(self.masks.items()):
+            lost = lost_voxels(self._crop(organ).astype(np.bool_), box, self._by_name[organ].value, self.combined)
+            for value, voxels in lost.items():
+                ml = round(voxels * self.grid.voxel_volume_mm3 / 1000, 3)
+                found.append({"lost": organ, "won": names[value], "voxels": voxels, "ml": ml})
+        return found
+
+    def _crop(self, organ: str) -> Labels:
         box, bits = self.masks[organ]
         shape = [side.stop - side.start for side in box]
-        crop = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
-        return SparseVolume(_named(self.grid, organ), box, crop)
+        return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
+
+    def mask(self, organ: str) -> SparseVolume:
+        """Return one organ, uint8 0/1 on the grid of the case."""
+        return SparseVolume(_named(self.grid, organ), self.masks[organ][0], self._crop(organ))
 
 
 def _head(plan: AssemblyPlan, name: str) -> dict[str, Any]:
@@ -143,6 +161,7 @@ def _head(plan: AssemblyPlan, name: str) -> dict[str, Any]:
         "name": name,
         "source": {"dataset": plan.case.dataset, "case": plan.case.name},
         "inputs": plan.inputs,
+        "models": plan.models,
         "parameters": plan.parameters,
         "left_out": plan.left_out,
         "missing": plan.missing,
@@ -160,7 +179,7 @@ def _up_to_date(folder: ReleaseFolder, head: dict[str, Any]) -> dict[str, Any] |
         manifest = read_json(folder.manifest)
     except AtlasError:
         return None
-    if not isinstance(manifest, dict) or any(manifest.get(part) != head[part] for part in _COMPARED):
+    if not isinstance(manifest, dict) or "conflicts" not in manifest or any(manifest.get(part) != head[part] for part in _COMPARED):
         return None
     outputs = manifest.get("outputs")
     return manifest if isinstance(outputs, dict) and outputs == _hashes(folder) else None
@@ -205,6 +224,12 @@ def _remove_older(folder: ReleaseFolder, organs: set[str]) -> None:
         path = folder.mask(organ.name)
         if organ.name not in organs and path.exists():
             path.unlink()
+
+
+@cache
+def _software() -> dict[str, str]:
+    """Return the versions of the software, looked up once in a process."""
+    return software_versions()
 
 
 def _named(grid: Grid, organ: str) -> Grid:

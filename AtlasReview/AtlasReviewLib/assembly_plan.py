@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from AtlasReviewLib.assembly_levels import Decision, decide, read_levels
+from AtlasReviewLib.assembly_options import AssemblyOptions
 from AtlasReviewLib.case_masks import Mask, case_grid, read_mask
 from AtlasReviewLib.merge import ORIGINAL, PREDICTED, REVISED, Candidate, OrganCandidates, Source
 from AtlasReviewLib.midline import vertebra_masks
@@ -15,7 +17,7 @@ from AtlasReviewLib.organ_names import known_organ
 from AtlasReviewLib.original_labels import STRADDLE_FRACTION, OriginalLabels, original_class_values, original_labels
 from AtlasReviewLib.release_layout import ReleaseOrgan, release_organs, table_name
 from AtlasReviewLib.review_verdicts import Verdict, verdicts_of
-from AtlasReviewLib.revisions import current_revision, unfinished_revision
+from AtlasReviewLib.revisions import unfinished_revision
 from AtlasReviewLib.task_states import REJECTED
 from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
 from AtlasSegmentLib.dataset_annotations import dataset_key, dataset_keys, merged_sides, organ_parts, original_value_map
@@ -39,6 +41,7 @@ class AssemblyPlan:
         left_out: Structures that the case has and the release has not, with the reason.
         missing: Structures of the release that the case has no mask of.
         notes: What a person should know, one sentence each.
+        models: What is known of the models that predicted: name, version, sha256, license.
     """
 
     case: CaseFolder
@@ -50,27 +53,36 @@ class AssemblyPlan:
     left_out: list[dict[str, str]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    models: list[dict[str, str]] = field(default_factory=list)
 
 
-def plan_assembly(case: CaseFolder, version: str, dataset: str | None = None) -> AssemblyPlan:
+def plan_assembly(
+    case: CaseFolder,
+    version: str,
+    dataset: str | None = None,
+    options: AssemblyOptions = AssemblyOptions(),  # noqa: B008 - frozen
+) -> AssemblyPlan:
     """Find and hash every file that a case is assembled from.
 
     Args:
         case: The source.
         version: Of the AbdomenAtlas release: "1.0" or "1.1".
         dataset: Key of the dataset that the original labels are of; told by the folder names when None.
+        options: Painting order and verdicts. Levels of readers come from readers.json of the dataset folder.
 
     Raises:
         InputError: No such release, or a file cannot be read.
         DatasetError: No such dataset, or a case without any labels or with several models and no average.
         LabelError: The values of the original labels are not known.
     """
-    return _Planner(case, version, dataset).plan()
+    return _Planner(case, version, dataset, options).plan()
 
 
 class _Planner:
-    def __init__(self, case: CaseFolder, version: str, dataset: str | None) -> None:
-        self.case, self.version = case, version
+    def __init__(self, case: CaseFolder, version: str, dataset: str | None, options: AssemblyOptions) -> None:
+        self.case, self.version, self.options = case, version, options
+        self.levels = read_levels(case.folder.parent)
+        self.levels_used: dict[str, int] = {}
         self.release = release_organs(version)
         self.base, self.models = _base(case)
         self.key = original_dataset(case, dataset, case.original_label.is_file())
@@ -79,14 +91,15 @@ class _Planner:
         self.revisions: dict[str, tuple[str | None, str]] = {}
         self.notes: list[str] = []
         self.load_original = _cached_original(case, self.key)
-        found = verdicts_of(case)
+        found = verdicts_of(case) if options.verdicts is None else options.verdicts
         self.verdicts = {o.name: found[name] for o in self.release for name in o.case_names if name in found}
 
     def plan(self) -> AssemblyPlan:
         self._add("ct", self.case.ct)
         self._add_original()
         candidates = [(organ, self._candidates(organ)) for organ in self.release]
-        organs = [OrganCandidates(organ.name, organ.class_value, organ.value, found) for organ, found in candidates if found]
+        order_of = self.options.order_of
+        organs = [OrganCandidates(o.name, order_of(o.name, o.class_value), o.value, found) for o, found in candidates if found]
         missing = [organ.name for organ, found in candidates if not found]
         if not organs:
             message = f"{self.case.folder}: there is no mask of any organ of release {self.version}."
@@ -101,11 +114,14 @@ class _Planner:
             "straddle_fraction": STRADDLE_FRACTION,
             "original_includes": self._original_includes(),
             "verdicts": {organ: {"state": v.state, "reader": v.reader} for organ, v in sorted(self.verdicts.items())},
+            **({"paint_order": list(self.options.paint_order)} if self.options.paint_order else {}),
+            **({"reader_levels": dict(sorted(self.levels_used.items()))} if self.levels_used else {}),
         }
         self._require_as_recorded(organs)
         self._note_base()
         known = (self.revisions, self.verdicts, self._left_out())
-        return AssemblyPlan(self.case, organs, self.inputs, parameters, *known, missing, self.notes)
+        models = [model_facts(self.case, name) for name in self.models]
+        return AssemblyPlan(self.case, organs, self.inputs, parameters, *known, missing, self.notes, models)
 
     def _require_as_recorded(self, organs: list[OrganCandidates]) -> None:
         """Refuse to credit models with a mask that somebody changed, or with an average of earlier predictions."""
@@ -147,19 +163,31 @@ class _Planner:
 
     def _revised(self, organ: ReleaseOrgan) -> Candidate | None:
         for name in organ.case_names:
-            if known_organ(self.case, name) != name:
+            if not _was_revised(self.case, name) or known_organ(self.case, name) != name:
                 continue
             unfinished = unfinished_revision(self.case, name)
             if unfinished is not None:
                 what = f"revision {unfinished}" if unfinished else "the roll back to the prediction"
                 self.notes.append(f"{name}: {what} was interrupted before it became current; save it or roll back to it again.")
-            current = current_revision(self.case, name)
-            if current is not None:
-                path = self.case.average.revised_mask(name)
-                self._add("revised", path, organ.name, revision=current.id or None, reader=current.reader)
-                self.revisions[organ.name] = (current.id or None, current.reader)
-                return Candidate(Source(REVISED, current.reader), _reader_of(self.case, path))
+            decision = decide(self.case, name, self.levels)
+            self.levels_used.update(decision.levels)
+            self._note_level(name, decision)
+            counts, path = decision.revision, decision.file
+            if counts is not None and path is not None:
+                self._add("revised", path, organ.name, revision=counts.id or None, reader=counts.reader)
+                self.revisions[organ.name] = (counts.id or None, counts.reader)
+                return Candidate(Source(REVISED, counts.reader), _reader_of(self.case, path))
         return None
+
+    def _note_level(self, name: str, decision: Decision) -> None:
+        """Say when a level decided against the newest revision."""
+        if (decision.revision is None and decision.overruled is None) or decision.file == self.case.average.revised_mask(name):
+            return
+        level = decision.levels.get
+        who = f"the revision {decision.revision.id}" if decision.revision is not None else "the roll back to the prediction"
+        newer = decision.overruled
+        by = f"the newer revision of {newer.reader} (level {level(newer.reader)})" if newer is not None else "a newer roll back"
+        self.notes.append(f"{name}: {who} counts by the level of its reader, not {by}.")
 
     def _predicted(self, organ: ReleaseOrgan) -> Candidate | None:
         path = next((self.base.mask(name) for name in organ.case_names if self.base.mask(name).is_file()), None)
@@ -224,6 +252,21 @@ def _averaged_models(case: CaseFolder) -> list[str]:
     return [str(model) for model in models] if isinstance(models, list) else []
 
 
+def model_facts(case: CaseFolder, model: str) -> dict[str, str]:
+    """Return name, version, sha256 and license of a model as its run.json tells them; "" where it does not."""
+    facts = {"name": model, "version": "", "sha256": "", "license": ""}
+    record = case.backbone(model).run_record
+    if not record.is_file():
+        return facts
+    try:
+        content = read_json(record)
+        ran, told = content["parameters"]["model"], content["results"].get("model", {})
+        found = {"version": ran.get("version"), "sha256": ran.get("sha256"), "license": told.get("license")}
+    except (AtlasError, KeyError, TypeError, AttributeError):  # another program's record
+        return facts
+    return {**facts, **{key: str(value) for key, value in found.items() if value}}
+
+
 def original_dataset(case: CaseFolder, dataset: str | None, has_labels: bool) -> str | None:
     """Return the key of the dataset that original labels are of; None for a case without them.
 
@@ -250,6 +293,11 @@ def _cached_original(case: CaseFolder, key: str | None) -> Callable[[], Original
         return original_labels(case, key or "")
 
     return load
+
+
+def _was_revised(case: CaseFolder, organ: str) -> bool:
+    """Tell, without reading anything, whether a reader or another program ever touched an organ: most organs nobody did."""
+    return case.average.revised_mask(organ).is_file() or case.average.revisions(organ).is_dir()
 
 
 def _reader_of(case: CaseFolder, path: Path) -> Callable[[], Mask]:

@@ -16,10 +16,12 @@ from AtlasReviewLib.panel_context import ReviewContext
 from AtlasReviewLib.panel_links import Links
 from AtlasReviewLib.worklist import Worklist, checked_reader
 from AtlasReviewLib.worklist_merge import open_worklist
+from AtlasReviewLib.worklist_place import place_of
 from AtlasReviewLib.worklist_rebuild import rebuild_worklist
-from AtlasReviewLib.worklist_store import WorklistDamagedError
+from AtlasReviewLib.worklist_store import WorklistDamagedError, needed_packages
 from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.panel_errors import displayable, guarded, showError
+from AtlasSegmentLib.panel_packages import ensurePackages
 
 _FOLDER_KEY, _READER_KEY = "AtlasReview/dataset", "AtlasReview/reader"
 Opened = tuple[Worklist, Sequence[str], Sequence[Autosave]]
@@ -109,6 +111,7 @@ class DatasetPanel:
             return
         self.ui.commentEdit.setText("")  # it was about a task of the dataset that was open
         self.close()
+        ensurePackages(needed_packages(place_of(folder)), _("Atlas Review"))
         settings = slicer.app.userSettings()
         settings.setValue(_FOLDER_KEY, str(folder))
         settings.setValue(_READER_KEY, reader)

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from AtlasReviewLib import scene
 from AtlasReviewLib.autosave import Autosave
 from AtlasReviewLib.background import resume_collection
+from AtlasReviewLib.lease import HEARTBEAT_SECONDS
 from AtlasReviewLib.panel_activity import ActivityFilter
 from AtlasReviewLib.panel_assemble import AssemblePanel
 from AtlasReviewLib.panel_buttons import ReviewButtons
@@ -60,7 +61,7 @@ class ReviewPanel:
         self._message = ""
         self._seen = -1
         self._offeredFor: Any = None
-        self._nextAutosave = self._nextRefresh = 0.0
+        self._nextAutosave = self._nextRefresh = self._nextHeartbeat = 0.0
         self._timer = qt.QTimer()
         self._timer.setInterval(TICK_MILLISECONDS)
         self._timer.connect("timeout()", self.tick)
@@ -213,6 +214,11 @@ class ReviewPanel:
             self._nextAutosave = now + AUTOSAVE_SECONDS
             if self.task.touched:
                 self.task.autosave()
+        if now >= self._nextHeartbeat:
+            self._nextHeartbeat = now + HEARTBEAT_SECONDS
+            message = self.task.heartbeat()
+            if message:
+                self.say(displayable(message))
         if now >= self._nextRefresh:
             self._nextRefresh = now + REFRESH_SECONDS
             self.refresh()

@@ -260,6 +260,22 @@ class TaskPanel:
             scene.put_mask(self.nodes, mask)
             self._onChanged()
 
+    def heartbeat(self) -> str:
+        """Say in the list that the open task is being worked on; return what the reader has to know, or ""."""
+        session = self.session
+        if session is None or not session.editable:
+            return ""
+        try:
+            now = session.heartbeat()
+        except AtlasError as error:
+            _log.warning("no sign of life could be given: %s", error)
+            return ""
+        if now.is_mine(session.reader):
+            return ""
+        self.autosave(told=False)
+        who = now.reader or _("nobody")
+        return _("This task is in the hands of {reader} by now. Your edits are kept.").format(reader=who)
+
     def countTime(self) -> None:
         """Write the active time so far to the list."""
         session = self.session

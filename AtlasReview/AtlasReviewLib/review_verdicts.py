@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from AtlasReviewLib.task_states import ACCEPTED, FLAGGED, OPEN, REJECTED, SKIPPED, State
 from AtlasReviewLib.worklist import Worklist
+from AtlasReviewLib.worklist_place import place_of
 from AtlasReviewLib.worklist_rows import Task
-from AtlasReviewLib.worklist_store import NAME
 from AtlasSegmentLib.case_folder import CaseFolder
 
 VERDICTS = (ACCEPTED, REJECTED, FLAGGED)
@@ -31,13 +31,13 @@ class Verdict:
 
 
 def verdicts_of(case: CaseFolder) -> dict[str, Verdict]:
-    """Return organ name to verdict; {} where the dataset folder has no worklist. Nothing is written.
+    """Return organ name to verdict; {} where the dataset has no worklist. Nothing is written.
 
     Raises:
         WorklistDamagedError, StorageError: The worklist cannot be read.
     """
     folder = case.folder.parent
-    if not (folder / NAME).is_file():
+    if not place_of(folder).exists:
         return {}
     worklist = Worklist(folder, read_only=True)
     try:

@@ -187,6 +187,29 @@ def unfinished_revision(case: CaseFolder, organ: str) -> str | None:
     return intended if intended is not None and intended != (current.id if current else "") else None
 
 
+def complete(case: CaseFolder, organ: str, now: Clock = utc_now) -> Revision | None:
+    """Do what a killed program left undone: lines of the log, a mask of another program kept, the last event's mask made current.
+
+    Returns:
+        The revision that is current now, None for the prediction.
+
+    Raises:
+        LabelError, DatasetError, StorageError: As `save_revision`.
+    """
+    organ = known_organ(case, organ)
+    pending = unfinished_revision(case, organ)
+    with _locked(case, organ) as folder:
+        base = _adopt(case, organ, now)
+        target = None if not pending else _found(case, organ, pending)
+        if target is not None and target.id != getattr(current_revision(case, organ), "id", ""):
+            voxels = "" if target.voxels is None else str(target.voxels)
+            comment = "finished after its program was killed"
+            entry = LogEntry(next_time(folder, now), target.reader, ROLLBACK, target.file.name, target.sha256, voxels, base, comment)
+            append_entry(folder / LOG_NAME, entry)
+        _settle(case, organ, now)
+        return current_revision(case, organ)
+
+
 def _saved(case: CaseFolder, organ: str) -> list[Revision]:
     folder = case.average.revisions(organ)
     files = sorted(path for path in folder.glob(f"*{ENDING}") if is_revision(path))

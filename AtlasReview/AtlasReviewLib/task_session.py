@@ -147,11 +147,22 @@ class TaskSession:
         keep = self._unlisted is not None or (self._autosave is not None and self._autosave.exists)
         self.worklist.leave(self.task, self.reader, keep)
 
+    def heartbeat(self) -> Task:
+        """Say in the list that the task is open here; return the task as it is now, in other hands when somebody took it.
+
+        Raises:
+            StorageError: The list cannot be written right now; the lease goes on for a while without.
+        """
+        now = self.worklist.heartbeat(self.task, self.reader)
+        if now.is_mine(self.reader):
+            self.task = now
+        return now
+
     def _require_mine(self) -> None:
         if self.worklist.read_only:
             message = f"{self.worklist.folder}: the dataset folder cannot be written."
             raise StorageError(message, "Ask for write permission, or copy the dataset to a folder of your own.")
-        now = self.worklist.task(self.task.case, self.task.organ)
+        now = self.heartbeat()
         if not now.is_mine(self.reader):
             message = f"{now.case}, {now.organ}: is in the hands of {now.reader or 'nobody'} by now ({now.state})."
             raise TaskTakenError(message, "Your edits are kept; agree with each other, then take it over.", now)

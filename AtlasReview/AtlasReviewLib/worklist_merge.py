@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from AtlasReviewLib.task_states import REVISED, WAITING
 from AtlasReviewLib.worklist import Worklist
-from AtlasReviewLib.worklist_rows import NUMBERS, append_event
+from AtlasReviewLib.worklist_rows import NUMBERS, Row
 from AtlasReviewLib.worklist_scan import FoundTask, Scan, scan_dataset
 from AtlasReviewLib.worklist_store import WorklistDamagedError
 from AtlasSegmentLib.errors import StorageError
@@ -20,7 +21,7 @@ PROGRAM = "atlas"
 _SCORED = ("rank", *NUMBERS, "reason")
 
 
-def open_worklist(folder: Path, progress: ProgressCallback = ignore_progress) -> tuple[Worklist, Scan]:
+def open_worklist(folder: Path, progress: ProgressCallback = ignore_progress, url: str = "") -> tuple[Worklist, Scan]:
     """Open the worklist of a dataset folder and bring it up to date; made when there is none.
 
     A folder that cannot be written gives a worklist for looking only (`read_only`).
@@ -32,88 +33,101 @@ def open_worklist(folder: Path, progress: ProgressCallback = ignore_progress) ->
     """
     scan = scan_dataset(folder, progress)
     try:
-        worklist = Worklist(folder)
+        worklist = Worklist(folder, url=url)
         merge(worklist, scan)
     except WorklistDamagedError:
         raise
     except StorageError as error:
         if not _cannot_be_written(error):
             raise
-        worklist = Worklist(folder, read_only=True)
-        merge(worklist, scan)
+        worklist = Worklist(folder, read_only=True, url=url)
+        if not worklist.store.place.url:  # a file was copied into memory, where it can be changed
+            merge(worklist, scan)
     return worklist, scan
 
 
 def _cannot_be_written(error: StorageError) -> bool:
-    return any(text in error.message for text in ("readonly", "unable to open", "disk I/O error", "disk is full"))
+    return any(text in error.message for text in ("readonly", "unable to open", "disk I/O error", "disk is full", "permission denied"))
 
 
 def merge(worklist: Worklist, scan: Scan) -> int:
     """Bring a scan into a worklist in one transaction; return the number of new tasks.
 
     Nothing is written when nothing changed, so that opening a list disturbs nobody. A task whose case is gone is hidden and
-    comes back with its state when the case does; cases that could not be read stay as they are.
+    comes back with its state when the case does; cases that could not be read stay as they are. The order of a list that was
+    imported stays.
     """
     with worklist.store.reading() as db:
-        if not _differences(db, scan):
+        if _differences(db.rows(), scan) is None:
             return 0
     with worklist.store.writing() as db:
-        differences = _differences(db, scan)  # again: somebody may have merged meanwhile
-        if differences is None:
+        found = _differences(db.rows(), scan)  # again: somebody may have merged meanwhile
+        if found is None:
             return 0
-        new, changed, hidden = differences
-        time = worklist.time_now()
-        for task in new:
-            _insert(db, task, time)
-        columns = ", ".join(f"{name} = :{name}" for name in _SCORED)
-        db.executemany(f"UPDATE task SET {columns}, present = 1 WHERE case_name = :case AND organ = :organ", map(_values, changed))
-        db.executemany("UPDATE task SET present = 0 WHERE case_name = ? AND organ = ?", hidden)
-        if changed:  # one line: a new case moves every rank behind it
-            append_event(db, time, PROGRAM, "", "", "scores", comment=f"{len(changed)} tasks, order {scan.order}")
-        for case, organ in hidden:
-            append_event(db, time, PROGRAM, case, organ, "hide", comment="its case is not in the folder")
-        return len(new)
+        time = db.time()
+        db.add_many([_row_of(values, task, time) for task, values in found.new])
+        db.set_many([{**values, "present": 1} for values in found.changed])
+        db.set_many([{"case_name": case, "organ": organ, "present": 0} for case, organ in found.hidden])
+        for task, values in found.new:
+            state = REVISED if task.revised_by else WAITING
+            db.append(PROGRAM, task.case, task.organ, "add", state_after=state, comment=_told(values))
+        if found.changed:  # one line: a new case moves every rank behind it
+            db.append(PROGRAM, "", "", "scores", comment=f"{len(found.changed)} tasks, order {scan.order}")
+        for case, organ in found.hidden:
+            db.append(PROGRAM, case, organ, "hide", comment="its case is not in the folder")
+        return len(found.new)
 
 
-_Differences = tuple[list[FoundTask], list[FoundTask], list[tuple[str, str]]]
+_Values = dict[str, Any]
 
 
-def _differences(db: sqlite3.Connection, scan: Scan) -> _Differences | None:
-    """Return (new tasks, tasks whose numbers changed, tasks whose case is gone), or None when there is nothing to do."""
-    rows = {(row["case_name"], row["organ"]): row for row in db.execute("SELECT * FROM task")}
-    new = [task for task in scan.tasks if (task.case, task.organ) not in rows]
-    changed = [task for task in scan.tasks if (row := rows.get((task.case, task.organ))) is not None and _is_other(task, row)]
+@dataclass
+class _Differences:
+    """New tasks with their values, values of tasks that changed, and tasks whose case is gone."""
+
+    new: list[tuple[FoundTask, _Values]]
+    changed: list[_Values]
+    hidden: list[tuple[str, str]]
+
+
+def _differences(known: Sequence[Row], scan: Scan) -> _Differences | None:
+    """Return what differs between the list and the folder, or None when there is nothing to do."""
+    rows = {(row["case_name"], row["organ"]): row for row in known}
+    listed = next((str(row["ranked_by"]) for row in known if row["ranked_by"]), "")
+    new, changed = [], []
+    for task in scan.tasks:
+        row = rows.get((task.case, task.organ))
+        values = _values(task, row, listed)
+        if row is None:
+            new.append((task, values))
+        elif not row["present"] or any(values[name] != row[name] for name in _SCORED):
+            changed.append(values)
     found, unread = {(task.case, task.organ) for task in scan.tasks}, set(scan.unread)
     cases = {task.case for task in scan.tasks}
-    hidden = [
-        key for key, row in rows.items() if row["present"] and key not in found and key[0] not in unread and not _is_added(row, cases)
-    ]
-    return (new, changed, hidden) if new or changed or hidden else None
+    gone = [key for key, row in rows.items() if row["present"] and key not in found and key[0] not in unread]
+    hidden = [key for key in gone if not _is_added(rows[key], cases)]
+    return _Differences(new, changed, hidden) if new or changed or hidden else None
 
 
-def _is_added(row: sqlite3.Row, cases: set[str]) -> bool:
+def _is_added(row: Row, cases: set[str]) -> bool:
     """Tell whether a reader added this task to a case that is still there: no file says that it exists."""
     return str(row["reason"]).startswith("added by ") and row["case_name"] in cases
 
 
-def _is_other(task: FoundTask, row: sqlite3.Row) -> bool:
-    values = _values(task)
-    return not row["present"] or any(values[name] != row[name] for name in _SCORED)
-
-
-def _values(task: FoundTask) -> dict[str, Any]:
+def _values(task: FoundTask, row: Row | None, listed: str) -> _Values:
+    """Return the columns that follow from the files; where a list was imported, the order is its own."""
     numbers = {name: None if math.isnan(getattr(task, name)) else float(getattr(task, name)) for name in NUMBERS}
-    return {"case": task.case, "organ": task.organ, "rank": task.rank, **numbers, "reason": task.reason}
+    values = {"case_name": task.case, "organ": task.organ, "rank": task.rank, **numbers, "reason": task.reason}
+    if not listed:
+        return values
+    kept = {"rank": None, "priority": None, "reason": f"is not in {listed}"} if row is None else row
+    return {**values, **{name: kept[name] for name in ("rank", "priority", "reason")}}
 
 
-def _insert(db: sqlite3.Connection, task: FoundTask, time: str) -> None:
-    values = {**_values(task), "state": REVISED if task.revised_by else WAITING, "reader": task.revised_by, "time": time}
-    names = ", ".join(_SCORED)
-    marks = ", ".join(f":{name}" for name in _SCORED)
-    columns = f"case_name, organ, {names}, state, reader, changed"
-    db.execute(f"INSERT INTO task ({columns}) VALUES (:case, :organ, {marks}, :state, :reader, :time)", values)
-    append_event(db, time, PROGRAM, task.case, task.organ, "add", state_after=values["state"], comment=_told(task))
+def _row_of(values: _Values, task: FoundTask, time: str) -> _Values:
+    state = REVISED if task.revised_by else WAITING
+    return {**values, "state": state, "reader": task.revised_by, "changed": time}
 
 
-def _told(task: FoundTask) -> str:
-    return task.reason if task.rank is None else f"rank {task.rank}, priority {task.priority:g}"
+def _told(values: _Values) -> str:
+    return str(values["reason"]) if values["rank"] is None else f"rank {values['rank']}, priority {values['priority']:g}"

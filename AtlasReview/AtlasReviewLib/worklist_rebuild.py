@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,7 @@ from typing import Any
 from AtlasReviewLib.task_states import STATES
 from AtlasReviewLib.worklist import Worklist
 from AtlasReviewLib.worklist_merge import PROGRAM, open_worklist
-from AtlasReviewLib.worklist_rows import append_event
-from AtlasReviewLib.worklist_store import NAME, connect_to_read
+from AtlasReviewLib.worklist_store import NAME
 from AtlasSegmentLib.files import storage_errors, sync_folder
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 
@@ -34,6 +34,7 @@ _EVENT = (
     "sha256",
     "comment",
 )
+_TASK = ("case_name", "organ", *_KEPT)
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
 
 
@@ -53,12 +54,11 @@ def rebuild_worklist(folder: Path, progress: ProgressCallback = ignore_progress)
     kept = keep_damaged(folder / NAME)
     worklist, _ = open_worklist(folder, progress)
     with worklist.store.writing() as db:
-        for event in _readable(kept, "event", _EVENT):
-            names = ", ".join(_EVENT)
-            with suppress(sqlite3.IntegrityError):
-                db.execute(f"INSERT INTO event ({names}) VALUES ({', '.join('?' * len(_EVENT))})", event)
-        restored = sum(_restore(db, task) for task in _readable(kept, "task", ("case_name", "organ", *_KEPT)))
-        append_event(db, worklist.time_now(), PROGRAM, "", "", "rebuild", comment=f"{restored} states read from {kept.name}")
+        db.restore_events(dict(zip(_EVENT, values, strict=True)) for values in _readable(kept, "event", _EVENT) if None not in values)
+        states = [dict(zip(_TASK, values, strict=True)) for values in _readable(kept, "task", _TASK)]
+        whole = [state for state in states if _is_whole(state)]
+        db.set_many(whole)
+        db.append(PROGRAM, "", "", "rebuild", comment=f"{len(whole)} states read from {kept.name}")
     return worklist, kept
 
 
@@ -81,6 +81,8 @@ def keep_damaged(path: Path) -> Path:
 
 def _readable(path: Path, table: str, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of a damaged file up to the first one that cannot be read."""
+    from AtlasReviewLib.worklist_sqlite import connect_to_read
+
     try:
         with closing(connect_to_read(path)) as connection:
             yield from connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY id")
@@ -88,11 +90,8 @@ def _readable(path: Path, table: str, columns: tuple[str, ...]) -> Iterator[tupl
         _log.warning("%s: the table %s cannot be read to its end: %s", path, table, error)
 
 
-def _restore(db: sqlite3.Connection, values: tuple[Any, ...]) -> int:
-    case, organ, state, *_ = values
-    if state not in STATES:
-        return 0
-    names = ", ".join(f"{name} = ?" for name in _KEPT)
-    with suppress(sqlite3.Error):  # a damaged page may hold values of any type
-        return db.execute(f"UPDATE task SET {names} WHERE case_name = ? AND organ = ?", (*values[2:], case, organ)).rowcount
-    return 0
+def _is_whole(values: dict[str, Any]) -> bool:
+    """Tell whether a row can be used: a damaged page may hold values of any type."""
+    seconds = values["active_seconds"]
+    texts = all(isinstance(value, str) for name, value in values.items() if name != "active_seconds")
+    return texts and values["state"] in STATES and isinstance(seconds, (int, float)) and math.isfinite(seconds)

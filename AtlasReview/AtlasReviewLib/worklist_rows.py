@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from AtlasReviewLib.reader_session import host_of, may_be_alive, this_session
-from AtlasReviewLib.task_states import OWNED, SKIPPED, TAKEN, WAITING, State
-from AtlasSegmentLib.errors import AtlasError, DatasetError
+from AtlasReviewLib.task_states import OWNED, TAKEN, State
+from AtlasSegmentLib.errors import AtlasError
 
 Changes = dict[str, str | float]
+Row = Mapping[Any, Any]
+"""A row of a table: name of a column to its value."""
 
 
 class TaskTakenError(AtlasError):
@@ -40,6 +42,10 @@ class Task:
         revision: Id of the last revision that was saved from here, or "".
         changed: UTC of the last change, ISO 8601.
         present: Its case is still in the folder.
+        assignee: The reader whom it was handed to, "" for anybody.
+        lease_until: UTC until when it stays in the hands of `session` without a sign of life, or "".
+        level: 1 for every reader; higher ones for readers who verify.
+        round: Number of the round of review.
     """
 
     id: int
@@ -60,6 +66,10 @@ class Task:
     revision: str
     changed: str
     present: bool
+    assignee: str = ""
+    lease_until: str = ""
+    level: int = 1
+    round: int = 1
 
     def is_mine(self, reader: str) -> bool:
         """Tell whether this reader, in this program, has the task in hand."""
@@ -68,7 +78,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Event:
-    """One line of the history."""
+    """One line of the history; `account` is who the database says it was, "" in a file, which knows no accounts."""
 
     time: str
     reader: str
@@ -80,69 +90,70 @@ class Event:
     seconds: float
     revision: str
     comment: str
+    id: int = 0
+    session: str = ""
+    sha256: str = ""
+    account: str = ""
 
 
-def task_of(row: sqlite3.Row) -> Task:
-    """Return a row of the table `task`."""
-    values: dict[str, Any] = {name: row[name] for name in _SAME}
-    values |= {name: math.nan if row[name] is None else row[name] for name in NUMBERS}
-    return Task(case=row["case_name"], present=bool(row["present"]), **values)
+@dataclass(frozen=True)
+class TaskFilter:
+    """Which tasks a reader wants; empty is any.
+
+    Attributes:
+        organs, cases: Names.
+        level: The reader's own level.
+    """
+
+    organs: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
+    level: int | None = None
 
 
-_SAME = ("id", "organ", "rank", "reason", "state", "reader", "session", "active_seconds", "comment", "revision", "changed")
+ANY = TaskFilter()
 NUMBERS = ("priority", "attention_mm3", "expected_error_mm3", "minutes", "predicted_dice")
 """Columns that are NULL where a number is not known."""
+TASK_COLUMNS = (
+    *("id", "case_name", "organ", "rank", *NUMBERS, "reason", "state", "reader", "session", "active_seconds", "comment"),
+    *("revision", "changed", "present", "assignee", "lease_until", "level", "round"),
+)
+"""Columns in the order of Task."""
+EVENT_COLUMNS = (
+    *("time", "reader", "case_name", "organ", "kind", "state_before", "state_after", "seconds", "revision", "comment"),
+    *("id", "session", "sha256", "account"),
+)
+"""Columns in the order of Event."""
 
 
-def event_of(row: sqlite3.Row) -> Event:
-    """Return a row of the table `event`."""
-    return Event(
-        *(row[n] for n in ("time", "reader", "case_name", "organ", "kind", "state_before", "state_after", "seconds", "revision", "comment"))
-    )
+def task_from(values: tuple[Any, ...]) -> Task:
+    """Return the Task of values in the order of TASK_COLUMNS."""
+    numbers = [math.nan if value is None else value for value in values[4:9]]
+    given: list[Any] = [*values[:4], *numbers, *values[9:17], bool(values[17]), *values[18:]]
+    return Task(*given)
 
 
-def row_of(db: sqlite3.Connection, case: str, organ: str) -> sqlite3.Row:
-    """Return the row of a task.
-
-    Raises:
-        DatasetError: There is none.
-    """
-    row: sqlite3.Row | None = db.execute("SELECT * FROM task WHERE case_name = ? AND organ = ?", (case, organ)).fetchone()
-    if row is None:
-        message = f"{case}, {organ}: is not in the worklist."
-        raise DatasetError(message, "Read the list again.")
-    return row
+def task_of(row: Row) -> Task:
+    """Return a row of the table `task`."""
+    return task_from(tuple(row[name] for name in TASK_COLUMNS))
 
 
-def next_row(db: sqlite3.Connection, reader: str, exclude: int) -> sqlite3.Row | None:
-    """Return the row of the task that a reader gets next, but not the one with the id `exclude`; None when nothing is left."""
-    order = "ORDER BY rank IS NULL, rank, case_name, organ LIMIT 1"
-    of_mine = f"SELECT * FROM task WHERE present = 1 AND id <> ? AND state IN {OWNED} AND reader = ? AND session IN ('', ?) {order}"
-    for sql, values in (
-        (f"SELECT * FROM task WHERE present = 1 AND id <> ? AND state = ? {order}", (exclude, WAITING)),
-        (of_mine, (exclude, reader, this_session())),
-        (f"SELECT * FROM task WHERE present = 1 AND id <> ? AND state = ? {order}", (exclude, SKIPPED)),
-    ):
-        row: sqlite3.Row | None = db.execute(sql, values).fetchone()
-        if row is not None:
-            return row
-    return None
-
-
-def is_mine(row: sqlite3.Row, reader: str) -> bool:
+def is_mine(row: Row, reader: str) -> bool:
     """Tell whether this reader, in this program, has the task in hand."""
     return row["state"] in OWNED and row["reader"] == reader and row["session"] == this_session()
 
 
-def require_free(row: sqlite3.Row, reader: str) -> None:
+def require_free(row: Row, reader: str) -> None:
     """Check that a reader can take a task.
 
     Raises:
-        TaskTakenError: Another reader has it, or another program of this one that may still run.
+        TaskTakenError: Another reader has it, another program of this one that may still run, or it was handed to somebody else.
     """
-    if row["state"] not in OWNED:
-        return
     where = f"{row['case_name']}, {row['organ']}"
+    if row["state"] not in OWNED:
+        if row["assignee"] not in ("", reader):
+            message = f"{where}: was handed to {row['assignee']}."
+            raise TaskTakenError(message, "Look at it read-only, or take it over.", task_of(row))
+        return
     if row["reader"] != reader:
         message = f"{where}: is {row['state']} by {row['reader']} since {row['changed'][:16].replace('T', ' ')} UTC."
         raise TaskTakenError(message, "Look at it read-only, or take it over.", task_of(row))
@@ -151,20 +162,13 @@ def require_free(row: sqlite3.Row, reader: str) -> None:
         raise TaskTakenError(message, "Close it there, or take it over.", task_of(row))
 
 
-def taken_meanwhile(row: sqlite3.Row) -> TaskTakenError:
+def taken_meanwhile(row: Row) -> TaskTakenError:
     """Return the error for a change of a task that is in other hands by now."""
     holder = row["reader"] or "nobody"
     message = f"{row['case_name']}, {row['organ']}: is in the hands of {holder} by now ({row['state']})."
     return TaskTakenError(message, "Your edits are kept; agree with each other, then take it over.", task_of(row))
 
 
-def before(row: sqlite3.Row) -> Changes:
+def before(row: Row) -> Changes:
     """Return the columns that remember what a task was before it was taken."""
     return {"previous_state": row["state"], "previous_reader": row["reader"]} if row["state"] != TAKEN else {}
-
-
-def append_event(db: sqlite3.Connection, time: str, reader: str, case: str, organ: str, kind: str, **values: str | float) -> None:
-    """Append one event of this program."""
-    columns = {"time": time, "reader": reader, "session": this_session(), "case_name": case, "organ": organ, "kind": kind, **values}
-    names = ", ".join(columns)
-    db.execute(f"INSERT INTO event ({names}) VALUES ({', '.join(f':{name}' for name in columns)})", columns)

@@ -112,8 +112,8 @@ def neighbor(tasks: Sequence[Task], current: Task | None, step: int, reader: str
 
 
 def can_continue(task: Task, reader: str) -> bool:
-    """Tell whether there is work for this reader: the task waits, or they have begun it."""
-    return task.state == WAITING or (task.state in OWNED and task.reader == reader)
+    """Tell whether there is work for this reader: the task waits for them or anybody, or they have begun it."""
+    return (task.state == WAITING and task.assignee in ("", reader)) or (task.state in OWNED and task.reader == reader)
 
 
 def _rank_key(task: Task) -> tuple[bool, int, str, str]:

@@ -165,15 +165,26 @@ def remove_stale_temporaries(folder: Path) -> int:
     return _remove_stale(Path(folder).rglob(_TEMPORARIES))
 
 
+def stale_temporaries(folder: Path) -> list[Path]:
+    """Return what `remove_stale_temporaries` would remove, sorted."""
+    return sorted(path for path in Path(folder).rglob(_TEMPORARIES) if _is_stale(path))
+
+
 def _remove_stale(paths: Iterable[Path]) -> int:
     removed = 0
     for path in paths:
-        match = _TEMPORARY.match(path.name)
         with suppress(OSError):
-            if match and (_is_dead(match) or time.time() - path.stat().st_mtime > _STALE_SECONDS):
+            if _is_stale(path):
                 path.unlink()
                 removed += 1
     return removed
+
+
+def _is_stale(path: Path) -> bool:
+    match = _TEMPORARY.match(path.name)
+    with suppress(OSError):
+        return match is not None and (_is_dead(match) or time.time() - path.stat().st_mtime > _STALE_SECONDS)
+    return False
 
 
 def _is_dead(match: re.Match[str]) -> bool:

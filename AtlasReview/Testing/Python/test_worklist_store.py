@@ -13,13 +13,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
-from AtlasReviewLib import network_folders, reader_session, worklist_store
+from AtlasReviewLib import network_folders, reader_session, worklist_sqlite
 from AtlasReviewLib.task_states import ACCEPTED, REVISED, TAKEN, WAITING
 from AtlasReviewLib.worklist import Worklist
 from AtlasReviewLib.worklist_merge import open_worklist
+from AtlasReviewLib.worklist_migrate import VERSION
 from AtlasReviewLib.worklist_rebuild import rebuild_worklist
-from AtlasReviewLib.worklist_store import NAME, WorklistDamagedError, WorklistStore
+from AtlasReviewLib.worklist_store import NAME, WorklistDamagedError
 from AtlasSegmentLib.errors import DatasetError, StorageError
 from review_data import make_dataset
 
@@ -68,8 +71,7 @@ def fill(folder: Path, count: int) -> Worklist:
     folder.mkdir(exist_ok=True)
     worklist = Worklist(folder)
     with worklist.store.writing() as db:
-        rows = [(f"case{number:05}", "liver", number, "") for number in range(count)]
-        db.executemany("INSERT INTO task (case_name, organ, rank, changed) VALUES (?, ?, ?, ?)", rows)
+        db.add_many([{"case_name": f"case{number:05}", "organ": "liver", "rank": number, "changed": ""} for number in range(count)])
     return worklist
 
 
@@ -86,7 +88,7 @@ def test_two_programs_that_make_the_list_at_the_same_time_make_one(tmp_path: Pat
     (tmp_path / "d").mkdir()
     assert run_takers(tmp_path / "d", ["Ada", "Bob", "Cleo"]) == [[], [], []]
     with closing(sqlite3.connect(tmp_path / "d" / NAME)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (worklist_store.VERSION,)
+        assert db.execute("PRAGMA user_version").fetchone() == (VERSION,)
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
@@ -94,15 +96,15 @@ def test_events_can_be_appended_and_nothing_else(dataset: Path) -> None:
     worklist, _ = open_worklist(dataset)
     before = worklist.events()
     for sql in ("UPDATE event SET reader = 'Eve'", "DELETE FROM event", "INSERT OR REPLACE INTO event SELECT * FROM event WHERE id = 1"):
-        with pytest.raises(sqlite3.IntegrityError, match="events are never"), worklist.store.writing() as db:
-            db.execute(sql)
+        with pytest.raises(IntegrityError, match="events are never"), worklist.store.writing() as db:
+            db.connection.execute(text(sql))
     assert worklist.events() == before
 
 
 def test_a_state_that_does_not_exist_cannot_be_written(dataset: Path) -> None:
     worklist, _ = open_worklist(dataset)
-    with pytest.raises(sqlite3.IntegrityError), worklist.store.writing() as db:
-        db.execute("UPDATE task SET state = 'done'")
+    with pytest.raises(IntegrityError), worklist.store.writing() as db:
+        db.connection.execute(text("UPDATE task SET state = 'done'"))
     assert {task.state for task in worklist.tasks()} == {WAITING}
 
 
@@ -111,7 +113,7 @@ def test_what_fails_in_the_middle_of_a_change_changes_nothing(dataset: Path) -> 
 
     def fail() -> None:
         with worklist.store.writing() as db:
-            db.execute("UPDATE task SET state = 'accepted'")
+            db.connection.execute(text("UPDATE task SET state = 'accepted'"))
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -132,10 +134,10 @@ def test_a_list_on_a_disk_of_this_machine_uses_wal_and_one_on_the_network_does_n
         with closing(sqlite3.connect(folder / NAME)) as db:
             return str(db.execute("PRAGMA journal_mode").fetchone()[0])
 
-    monkeypatch.setattr(worklist_store, "is_local", lambda _folder: True)
+    monkeypatch.setattr(worklist_sqlite, "is_local", lambda _folder: True)
     fill(tmp_path / "d", 3)
     assert journal(tmp_path / "d") == "wal"
-    monkeypatch.setattr(worklist_store, "is_local", lambda _folder: False)
+    monkeypatch.setattr(worklist_sqlite, "is_local", lambda _folder: False)
     worklist = Worklist(tmp_path / "d")  # from now on it is reached over the network
     assert journal(tmp_path / "d") == "delete"
     assert worklist.take_next("Ada")
@@ -169,7 +171,7 @@ def test_what_is_not_known_to_be_a_local_disk_counts_as_remote(
 
 def test_another_program_that_writes_for_long_is_said(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worklist, _ = open_worklist(dataset)
-    monkeypatch.setattr(worklist_store, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(worklist_sqlite, "WAIT_SECONDS", 0.1)
     with closing(sqlite3.connect(dataset / NAME, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageError, match="another program has been writing"):
@@ -269,7 +271,7 @@ def remount(disk: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("local", [True, False])
 def test_a_dataset_that_cannot_be_written_opens_for_looking(read_only_disk: Path, local: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worklist_store, "is_local", lambda _folder: local)
+    monkeypatch.setattr(worklist_sqlite, "is_local", lambda _folder: local)
     dataset = make_dataset(read_only_disk / "hospital")
     worklist, _ = open_worklist(dataset)
     worklist.take("first", "liver", "Ada")
@@ -302,7 +304,7 @@ def test_a_full_disk_is_said_and_the_list_stays_whole(read_only_disk: Path) -> N
     with pytest.raises(StorageError, match="Free space"):
         list(iter(lambda: worklist.take_next("x" * 190), None))
     filler.unlink()
-    with closing(sqlite3.connect(worklist.store.path)) as db:
+    with closing(sqlite3.connect(worklist.store.place.file)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert worklist.take_next("Ada")
 
@@ -318,7 +320,8 @@ def test_sessions_of_this_machine_can_be_asked_and_others_may_be_alive() -> None
     assert not reader_session.may_be_alive(mine.rpartition("/")[0] + "/4194304999")
 
 
-def test_a_store_in_memory_is_given_up_when_closed(dataset: Path) -> None:
-    store = WorklistStore(dataset / NAME, read_only=True)
-    store.close()
+def test_a_list_for_looking_only_makes_no_file(dataset: Path) -> None:
+    looking = Worklist(dataset, read_only=True)
+    assert looking.tasks() == []
+    looking.close()
     assert not (dataset / NAME).exists()
