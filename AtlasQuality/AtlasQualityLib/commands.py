@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from AtlasQualityLib import evaluation
+from AtlasQualityLib import commands_checks, evaluation
 from AtlasQualityLib.attention import RULE, AttentionOptions, attention_case
 from AtlasQualityLib.average import AverageOptions, average_case
 from AtlasQualityLib.commands_compare import TableOption, compare_command
@@ -29,10 +29,9 @@ from AtlasSegmentLib.case_folder import CaseFolder, find_cases, open_case
 from AtlasSegmentLib.cases import CaseOutcome, run_cases
 from AtlasSegmentLib.commands import AllOrgansOption, NoPostprocessOption
 from AtlasSegmentLib.errors import InputError
-from AtlasSegmentLib.labels import load_table
+from AtlasSegmentLib.label_files import read_stated_labels
 from AtlasSegmentLib.names import safe_name
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
-from AtlasSegmentLib.volume_io import read_label_volume
 
 CasesArgument = Annotated[list[Path], typer.Argument(readable=False, help="Case folders, or dataset folders for all their cases.")]
 ModelsOption = Annotated[list[str] | None, typer.Option("--model", help="Name of a model to use; all that predicted the case by default.")]
@@ -46,6 +45,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("priority")(priority_command)
     app.command("evaluate")(evaluate_command)
     app.command("compare")(compare_command)
+    commands_checks.add_to(app)
 
 
 def average_command(
@@ -182,7 +182,7 @@ def _print_priority(ranked: list[CasePriority], order: Order, agreement: dict[st
 def evaluate_command(
     case: Annotated[Path, typer.Argument(readable=False, help="Case folder.")],
     reference: Annotated[Path, typer.Option(readable=False, help="Reference on the CT's grid: a label map, a DICOM SEG or an RTSTRUCT.")],
-    table: TableOption = "abdomenatlas",
+    table: TableOption = None,
     calibration: Annotated[Path | None, typer.Option(readable=False, help="Also fit a calibration curve and write it here.")] = None,
     as_json: console.JsonOption = False,
 ) -> None:
@@ -191,7 +191,7 @@ def evaluate_command(
     Example: atlas evaluate data/hospital/scan --reference truth.nii.gz --table totalsegmentator_v2
     """
     folder = open_case(case)
-    labels = read_label_volume(reference, load_table(table), evaluation.case_grid(folder))
+    labels = read_stated_labels(reference, table, evaluation.case_grid(folder))
     found = evaluation.evaluate_case(folder, labels)
     if calibration is not None:
         write_calibration(calibration, evaluation.calibrate(folder, labels))

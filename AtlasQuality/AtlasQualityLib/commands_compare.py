@@ -12,19 +12,22 @@ from AtlasQualityLib.mask_set import MaskSet, masks_of_case, masks_of_labels
 from AtlasSegmentLib import console
 from AtlasSegmentLib.case_folder import open_case
 from AtlasSegmentLib.errors import GeometryError
-from AtlasSegmentLib.labels import LabelTable, load_table, table_names
+from AtlasSegmentLib.label_files import read_stated_labels
+from AtlasSegmentLib.labels import table_names
 from AtlasSegmentLib.volume import Grid
-from AtlasSegmentLib.volume_io import read_label_volume
 
 _TABLES = ", ".join(table_names())
-TableOption = Annotated[str, typer.Option(help=f"Label table of the reference: {_TABLES}.")]
+TableOption = Annotated[
+    str | None,
+    typer.Option(help=f"Table of the reference: {_TABLES}, or a JSON file. Default: the one beside it, or AbdomenAtlas'."),
+]
 
 
 def compare_command(
     segmentation: Annotated[Path, typer.Argument(readable=False, help="Case folder (its average is compared) or label map.")],
     reference: Annotated[Path, typer.Option(readable=False, help="Reference on the same grid: a label map, a DICOM SEG or an RTSTRUCT.")],
-    table: TableOption = "abdomenatlas",
-    own_table: Annotated[str, typer.Option(help="Label table of the segmentation, when it is a label map.")] = "abdomenatlas",
+    table: TableOption = None,
+    own_table: Annotated[str | None, typer.Option(help="Label table of the segmentation, when it is a label map; as --table.")] = None,
     model: Annotated[str | None, typer.Option(help="Compare the masks of this model of the case in place of the average.")] = None,
     resample: Annotated[bool, typer.Option("--resample", help="Bring a reference on another grid here, nearest voxel.")] = False,
     out: Annotated[Path | None, typer.Option(readable=False, help="Also write the table as CSV.")] = None,
@@ -35,7 +38,7 @@ def compare_command(
     Example: atlas compare data/hospital/scan --reference truth.nii.gz --table totalsegmentator_v2 --out scores.csv
     """
     masks = _masks(segmentation, own_table, model)
-    truth = _reference(reference, load_table(table), masks.grid, resample=resample)
+    truth = _reference(reference, table, masks.grid, resample=resample)
     with console.progress_bar("compare") as progress:
         rows = compare(masks, truth.resampled(masks.grid) if resample else truth, progress)
     cells = [row.to_json() for row in rows]
@@ -51,17 +54,17 @@ def compare_command(
         console.print_line(f"wrote {out}")
 
 
-def _reference(path: Path, table: LabelTable, grid: Grid, *, resample: bool) -> MaskSet:
+def _reference(path: Path, table: str | None, grid: Grid, *, resample: bool) -> MaskSet:
     """Read a reference; a DICOM object is read onto the grid where it lies on it."""
     try:
-        return masks_of_labels(read_label_volume(path, table, grid))
+        return masks_of_labels(read_stated_labels(path, table, grid))
     except GeometryError:
         if not resample:
             raise
-    return masks_of_labels(read_label_volume(path, table))
+    return masks_of_labels(read_stated_labels(path, table))
 
 
-def _masks(path: Path, table: str, model: str | None) -> MaskSet:
+def _masks(path: Path, table: str | None, model: str | None) -> MaskSet:
     if path.is_dir():
         return masks_of_case(open_case(path), model or "")
-    return masks_of_labels(read_label_volume(path, load_table(table)))
+    return masks_of_labels(read_stated_labels(path, table))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from AtlasReviewLib.assembly_levels import Decision, decide, read_levels
+from AtlasReviewLib.assembly_models import model_facts
 from AtlasReviewLib.assembly_options import AssemblyOptions
 from AtlasReviewLib.case_masks import Mask, case_grid, read_mask
 from AtlasReviewLib.merge import ORIGINAL, PREDICTED, REVISED, Candidate, OrganCandidates, Source
@@ -250,21 +251,6 @@ def _averaged_models(case: CaseFolder) -> list[str]:
     except (AtlasError, KeyError, TypeError):  # AbdomenAtlas writes no record: the folders say it then
         return []
     return [str(model) for model in models] if isinstance(models, list) else []
-
-
-def model_facts(case: CaseFolder, model: str) -> dict[str, str]:
-    """Return name, version, sha256 and license of a model as its run.json tells them; "" where it does not."""
-    facts = {"name": model, "version": "", "sha256": "", "license": ""}
-    record = case.backbone(model).run_record
-    if not record.is_file():
-        return facts
-    try:
-        content = read_json(record)
-        ran, told = content["parameters"]["model"], content["results"].get("model", {})
-        found = {"version": ran.get("version"), "sha256": ran.get("sha256"), "license": told.get("license")}
-    except (AtlasError, KeyError, TypeError, AttributeError):  # another program's record
-        return facts
-    return {**facts, **{key: str(value) for key, value in found.items() if value}}
 
 
 def original_dataset(case: CaseFolder, dataset: str | None, has_labels: bool) -> str | None:

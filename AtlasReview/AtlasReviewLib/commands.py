@@ -1,19 +1,22 @@
-"""The commands of AtlasReview: revise, assemble, run, demo."""
+"""The commands of AtlasReview: revise, run, demo; and those of its other files."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from AtlasReviewLib import revisions
-from AtlasReviewLib.assemble import assemble_case
+from AtlasReviewLib import commands_release, commands_simulate, revisions
+from AtlasReviewLib.assembly_dataset import finish_dataset
+from AtlasReviewLib.commands_doctor import doctor_command
+from AtlasReviewLib.commands_progress import progress_command
+from AtlasReviewLib.commands_rounds import round_command
+from AtlasReviewLib.commands_worklist import worklist_app
 from AtlasReviewLib.release_layout import VERSIONS
-from AtlasReviewLib.run_case import CASES, RunRequest, rank, run_case
+from AtlasReviewLib.run_case import ASSEMBLED, CASES, RunRequest, rank, run_case
 from AtlasSegmentLib import console
-from AtlasSegmentLib.case_folder import CaseFolder, find_cases, new_case, open_case
+from AtlasSegmentLib.case_folder import CaseFolder, new_case, open_case
 from AtlasSegmentLib.cases import CaseOutcome, run_cases, threads_for
 from AtlasSegmentLib.commands import (
     AllOrgansOption,
@@ -32,7 +35,6 @@ from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.inference_settings import settings_for
 from AtlasSegmentLib.labels import table_names
 from AtlasSegmentLib.model_manifest import FILE
-from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.segment_case import SegmentOptions
 from AtlasSegmentLib.segment_request import SegmentRequest, read_region
 from AtlasSegmentLib.volume_io import read_volume
@@ -41,7 +43,7 @@ VersionOption = Annotated[str, typer.Option("--release", help=f"Layout of the Ab
 DatasetOption = Annotated[str | None, typer.Option("--dataset-id", help='Dataset that original labels are of, such as "04" (LiTS).')]
 OutOption = Annotated[Path, typer.Option(readable=False, help="Folder for cases/, assembled/ and the report.")]
 ReferenceOption = Annotated[Path | None, typer.Option(readable=False, help="Reference label map on the CT's grid: report the agreement.")]
-TableOption = Annotated[str, typer.Option(help=f"Label table of the reference: {', '.join(table_names())}.")]
+TableOption = Annotated[str | None, typer.Option(help=f"Label table of the reference: {', '.join(table_names())}.")]
 PREDICTION = "prediction"
 REPORT = "report.html"
 
@@ -49,9 +51,14 @@ REPORT = "report.html"
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
     app.command("revise")(revise_command)
-    app.command("assemble")(assemble_command)
     app.command("run")(run_command)
     app.command("demo")(demo_command)
+    app.command("progress")(progress_command)
+    app.command("round")(round_command)
+    app.command("doctor")(doctor_command)
+    app.add_typer(worklist_app(), name="worklist")
+    for commands in (commands_release, commands_simulate):
+        commands.add_to(app)
 
 
 def revise_command(
@@ -97,37 +104,6 @@ def _print_history(case: CaseFolder, organ: str, as_json: bool) -> None:
     console.print_table(f"{case.name}: {organ} (* is current)", ("", "id", "reader", "voxels", "comment"), rows)
 
 
-def assemble_command(
-    path: Annotated[list[Path], typer.Argument(readable=False, help="Case folders, or dataset folders for all their cases.")],
-    out: Annotated[Path, typer.Option(readable=False, help="Folder of the assembled dataset, outside the sources.")],
-    release: VersionOption = VERSIONS[-1],
-    dataset_id: DatasetOption = None,
-    jobs: console.JobsOption = 1,
-    scheduler: console.SchedulerOption = None,
-    force: console.ForceOption = False,
-    as_json: console.JsonOption = False,
-) -> None:
-    """Assemble cases for release: original labels, else revisions, else predictions, with a record of who drew each voxel.
-
-    Example: atlas assemble data/hospital --out data/release --release 1.1
-    """
-    step = partial(_assemble, out=out, release=release, dataset=dataset_id, force=force)
-    with console.progress_bar("assemble") as progress:
-        outcomes = run_cases(find_cases(path), step, _name, jobs=jobs, scheduler=scheduler, progress=progress)
-    console.finish("assemble", outcomes, as_json)
-
-
-def _assemble(
-    case: CaseFolder, progress: ProgressCallback = ignore_progress, *, out: Path, release: str, dataset: str | None, force: bool
-) -> dict[str, Any] | None:
-    found = assemble_case(case, out, release, dataset=dataset, force=force, progress=progress)
-    return None if found.skipped else {"folder": str(found.folder), **found.manifest}
-
-
-def _name(case: CaseFolder) -> str:
-    return case.name
-
-
 def run_command(
     ct: Annotated[list[Path], typer.Argument(readable=False, help="CTs: files in any format, or DICOM folders.")],
     out: OutOption,
@@ -143,7 +119,7 @@ def run_command(
     preset: PresetOption = "balanced",
     release: VersionOption = VERSIONS[-1],
     reference: ReferenceOption = None,
-    table: TableOption = "abdomenatlas",
+    table: TableOption = None,
     jobs: console.JobsOption = 1,
     scheduler: console.SchedulerOption = None,
     force: console.ForceOption = False,
@@ -175,6 +151,7 @@ def run_command(
         outcomes = run_cases(requests, run_case, _request_name, jobs=jobs, scheduler=scheduler, progress=progress)
     if any(outcome.state != "failed" for outcome in outcomes):
         rank(out / CASES)
+        finish_dataset(out / ASSEMBLED, [request.segment.case for request in requests])
     if not as_json:
         _print_runs(outcomes)
     console.finish("run", outcomes, as_json)
@@ -204,7 +181,7 @@ def demo_command(
     roi: RoiOption = None,
     out: OutOption = Path("atlas-demo"),
     reference: ReferenceOption = None,
-    table: TableOption = "abdomenatlas",
+    table: TableOption = None,
     device: DeviceOption = DEVICES[0],
     jobs: console.JobsOption = 1,
     as_json: console.JsonOption = False,

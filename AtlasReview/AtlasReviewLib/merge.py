@@ -54,7 +54,8 @@ class OrganCandidates:
 
     Attributes:
         organ: Its name.
-        order: Painting order: its value in the AbdomenAtlas inference table; higher values paint over lower ones.
+        order: Painting order: its value in the AbdomenAtlas inference table, or what `assembly_options` makes of a given order;
+            higher values paint over lower ones.
         value: Its value in the combined map, 1..255.
         candidates: In any order, one for each kind at most.
     """

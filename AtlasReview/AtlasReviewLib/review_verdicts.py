@@ -41,10 +41,10 @@ def verdicts_of(case: CaseFolder) -> dict[str, Verdict]:
         return {}
     worklist = Worklist(folder, read_only=True)
     try:
-        tasks = worklist.tasks()
+        tasks = worklist.tasks(case.name)
     finally:
         worklist.close()
-    return {t.organ: Verdict(t.state, t.reader, t.comment) for t in tasks if t.case == case.name and t.state in VERDICTS}
+    return {t.organ: Verdict(t.state, t.reader, t.comment) for t in tasks if t.state in VERDICTS}
 
 
 @dataclass(frozen=True)

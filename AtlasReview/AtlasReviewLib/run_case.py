@@ -15,12 +15,12 @@ from AtlasReviewLib.assembly_plan import original_dataset
 from AtlasReviewLib.release_layout import release_organs
 from AtlasReviewLib.report import write_report
 from AtlasSegmentLib.case_folder import find_cases
-from AtlasSegmentLib.labels import load_table
+from AtlasSegmentLib.label_files import read_stated_labels
 from AtlasSegmentLib.model_manifest import read_manifest
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.segment_request import SegmentRequest, segment
 from AtlasSegmentLib.volume import LabelVolume, require_same_grid
-from AtlasSegmentLib.volume_io import read_label_volume, read_volume
+from AtlasSegmentLib.volume_io import read_volume
 
 CASES, ASSEMBLED = "cases", "assembled"
 AGREEMENT_NOTE = (
@@ -48,7 +48,7 @@ class RunRequest:
     version: str = "1.1"
     dataset: str | None = None
     reference: Path | None = None
-    table: str = "abdomenatlas"
+    table: str | None = None
 
 
 def run_case(request: RunRequest, progress: ProgressCallback = ignore_progress) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _read_reference(request: RunRequest) -> LabelVolume | None:
     if request.reference is None:
         return None
     ct = read_volume(request.segment.source, series=request.segment.series)
-    reference = read_label_volume(request.reference, load_table(request.table), ct.grid)
+    reference = read_stated_labels(request.reference, request.table, ct.grid)
     require_same_grid(reference.reoriented(ct.orientation), ct)
     return reference
 

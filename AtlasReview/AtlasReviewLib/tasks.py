@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from AtlasReviewLib.assemble import assemble_case
+from AtlasReviewLib.assembly_dataset import finish_dataset
 from AtlasReviewLib.task_states import REJECTED
 from AtlasSegmentLib.case_folder import find_cases
 from AtlasSegmentLib.errors import AtlasError, DatasetError
@@ -44,4 +45,5 @@ def assemble_files(dataset: str, out: str, release: str, progress: ProgressCallb
     if not finished:
         message = f"No case of {dataset} could be assembled. {failed[0]['message']}"
         raise DatasetError(message, failed[0]["remedy"])
+    finish_dataset(Path(out), cases)
     return {"folder": str(Path(out).resolve()), "release": release, "cases": finished, "failed": failed}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from AtlasReviewLib import lease
 from AtlasReviewLib.reader_session import this_session
 from AtlasReviewLib.task_states import FINISHED, OWNED, REVISED, TAKEN, WAITING, State, require_verdict
-from AtlasReviewLib.worklist_place import place_of
+from AtlasReviewLib.worklist_place import WorklistPlace, place_of
 from AtlasReviewLib.worklist_rows import ANY, Changes, Event, Row, Task, TaskFilter, before, is_mine, require_free, taken_meanwhile, task_of
 from AtlasReviewLib.worklist_store import open_store
 from AtlasSegmentLib.errors import InputError, StorageError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from AtlasReviewLib.worklist_transaction import Transaction
 
 Clock = Callable[[], datetime]
+_MOST_CHANGES = 200
 
 
 def utc_now() -> datetime:
@@ -41,23 +42,26 @@ class Worklist:
         read_only: Look only; every change raises StorageError.
         now: Clock, in UTC; a server has a clock of its own.
         url: Address of a PostgreSQL database; "" looks where `place_of` says.
+        place: Where it is, if that is known.
 
     Raises:
         WorklistDamagedError, StorageError, DatasetError, InputError, AtlasError: As `open_store` and `place_of`.
     """
 
-    def __init__(self, folder: Path, read_only: bool = False, now: Clock = utc_now, url: str = "") -> None:
+    def __init__(
+        self, folder: Path, read_only: bool = False, now: Clock = utc_now, url: str = "", place: WorklistPlace | None = None
+    ) -> None:
         self.folder, self.read_only, self._now = Path(folder), read_only, now
-        self.store = open_store(place_of(self.folder, url), read_only, self._time_now)
+        self.store = open_store(place or place_of(self.folder, url), read_only, self._time_now)
 
     def close(self) -> None:
         """Give up what is held in memory, and connections to a server; a file is never held open."""
         self.store.close()
 
-    def tasks(self) -> list[Task]:
-        """Return every task whose case is there, in the order of looking; those without a rank last, by name."""
+    def tasks(self, case: str | None = None) -> list[Task]:
+        """Return the tasks whose case is there, of all cases or one, in the order of looking; those without a rank last, by name."""
         with self.store.reading() as db:
-            return db.tasks()
+            return db.tasks(case)
 
     def task(self, case: str, organ: str) -> Task:
         """Return one task as it is now.
@@ -72,6 +76,15 @@ class Worklist:
         """Return the number of the newest event: it grows with every change that anybody makes."""
         with self.store.reading() as db:
             return db.last_event()
+
+    def changes(self, after: int) -> tuple[int, list[Task] | None]:
+        """Return the number of the newest event, and the tasks that changed after the event of a number.
+
+        None in place of the tasks says that the whole list has to be read again: tasks came or went, or got other places.
+        """
+        with self.store.reading() as db:
+            keys = db.changed(after, _MOST_CHANGES)
+            return db.last_event(), None if keys is None else [task_of(db.row(*key, keep=False)) for key in keys]
 
     def events(self, case: str | None = None, organ: str | None = None, after: int = 0) -> list[Event]:
         """Return the history, oldest first, of everything, one case or one task, after the event of a number."""
@@ -263,10 +276,18 @@ class Worklist:
                 raise taken_meanwhile(row)
             return task_of(step(db, row, reader))
 
-    def _writer(self, reader: str) -> str:
+    def require_writable(self) -> None:
+        """Check that the list can be changed.
+
+        Raises:
+            StorageError: It was opened for looking only.
+        """
         if self.read_only:
             message = f"{self.folder}: the dataset folder cannot be written, so the worklist is for looking only."
             raise StorageError(message, "Ask for write permission, or copy the dataset to a folder of your own.")
+
+    def _writer(self, reader: str) -> str:
+        self.require_writable()
         return checked_reader(reader)
 
     def _time_now(self) -> str:

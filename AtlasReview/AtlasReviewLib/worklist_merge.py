@@ -61,6 +61,7 @@ def merge(worklist: Worklist, scan: Scan) -> int:
         if _differences(db.rows(), scan) is None:
             return 0
     with worklist.store.writing() as db:
+        db.alone()
         found = _differences(db.rows(), scan)  # again: somebody may have merged meanwhile
         if found is None:
             return 0
@@ -121,7 +122,7 @@ def _values(task: FoundTask, row: Row | None, listed: str) -> _Values:
     if not listed:
         return values
     kept = {"rank": None, "priority": None, "reason": f"is not in {listed}"} if row is None else row
-    return {**values, **{name: kept[name] for name in ("rank", "priority", "reason")}}
+    return {**values, **{name: kept[name] for name in ("rank", "priority", "reason")}, "ranked_by": listed}
 
 
 def _row_of(values: _Values, task: FoundTask, time: str) -> _Values:

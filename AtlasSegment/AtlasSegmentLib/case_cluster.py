@@ -58,6 +58,7 @@ def local_client(jobs: int) -> Iterator[Any]:
 
     settings = {
         "distributed.worker.daemon": False,
+        "distributed.worker.profile.enabled": False,  # its samples grow with the number of cases
         "distributed.admin.log-format": "%(message)s",
         "distributed.worker.preload": [dask_setup.__module__],
         "distributed.scheduler.allowed-failures": 0,  # what a killed worker held is tried again, alone, by run_on_workers

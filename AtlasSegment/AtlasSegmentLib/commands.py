@@ -22,8 +22,9 @@ from AtlasSegmentLib.commands_resample import resample_command
 from AtlasSegmentLib.datalist import read_datalist
 from AtlasSegmentLib.devices import DEVICES, device_of
 from AtlasSegmentLib.dicom_info import describe_dicom
-from AtlasSegmentLib.errors import AtlasError, InputError
+from AtlasSegmentLib.errors import AtlasError, InputError, ModelError
 from AtlasSegmentLib.inference_settings import PRESETS, settings_for
+from AtlasSegmentLib.model_kinds import describe_model, kind_of
 from AtlasSegmentLib.model_manifest import FILE, read_manifest
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.segment_case import SegmentOptions
@@ -190,6 +191,8 @@ def _describe(path: Path, jobs: int, progress: ProgressCallback) -> list[dict[st
         spec = read_manifest(path)
         needs = "a region of interest" if spec.needs_roi else "nothing beside the CT"
         return [{"model": spec.name, "title": spec.title, "license": spec.license, "organs": spec.table.names(), "needs": needs}]
+    if path.is_dir() and not is_case(path) and kind_of(path) not in {"unknown", "atlas"}:
+        return [_describe_model(path)]
     if (path.is_file() or (path.is_dir() and not is_case(path) and not _has_cases(path))) and (dicom := describe_dicom(path)):
         return dicom
     if path.is_file() or (path.is_dir() and not is_case(path) and not _has_cases(path)):
@@ -198,6 +201,14 @@ def _describe(path: Path, jobs: int, progress: ProgressCallback) -> list[dict[st
         return [{"image": str(path), **describe_grid(volume.grid), **values}]
     outcomes = run_cases(find_cases([path]), _describe_one, _case_name, jobs=jobs, progress=progress)
     return [outcome.result or {"case": outcome.name, "missing": [outcome.error]} for outcome in outcomes]
+
+
+def _describe_model(path: Path) -> dict[str, Any]:
+    facts = describe_model(path)
+    if facts.problem:
+        raise ModelError(facts.problem, facts.remedy)
+    needs = "a region of interest" if facts.needs_roi else "nothing beside the CT"
+    return {"model": facts.name, "title": facts.title, "license": facts.license, "organs": list(facts.organs), "needs": needs}
 
 
 def _describe_one(case: CaseFolder, progress: ProgressCallback = ignore_progress) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from AtlasSegmentLib.cases import run_cases
 from AtlasSegmentLib.cpu_threads import threads_for
 from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import InputError
-from AtlasSegmentLib.files import write_json
+from AtlasSegmentLib.files import storage_errors, write_json
 from AtlasSegmentLib.inference_settings import PRESETS, InferenceSettings, settings_for
 from AtlasSegmentLib.nnunet_folder import find_task
 from AtlasSegmentLib.nnunet_labels import read_dataset
@@ -47,6 +47,9 @@ def predict_command(context: typer.Context) -> None:
         message = "No model given."
         raise InputError(message, "Add -d (number or name of the dataset), or -m (model folder).")
     model = arguments.m or find_task(arguments.d, arguments.tr, arguments.p, arguments.c)
+    if arguments.jobs < 1:
+        message = f"--jobs {arguments.jobs}: at least one image is worked on at a time."
+        raise InputError(message, "Give 1 or more.")
     requests = _requests(arguments, Path(model))
     _prepare(arguments, Path(model))
     with console.progress_bar("predict") as progress:
@@ -119,7 +122,8 @@ def _settings(arguments: argparse.Namespace) -> InferenceSettings:
 
 
 def _prepare(arguments: argparse.Namespace, model: Path) -> None:
-    arguments.o.mkdir(parents=True, exist_ok=True)
+    with storage_errors(arguments.o):
+        arguments.o.mkdir(parents=True, exist_ok=True)
     copy_description(model, arguments.o)
     if arguments.part_id == 0:
         said = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}

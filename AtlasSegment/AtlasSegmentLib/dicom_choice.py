@@ -18,6 +18,7 @@ from AtlasSegmentLib.errors import InputError
 logger = logging.getLogger(__name__)
 
 _SHOWN = 8
+_IMAGES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 _UID_END = 12
 _CHOOSE = "Choose one with --series: its number, its UID or the end of its UID."
 
@@ -176,6 +177,8 @@ def nothing_found(scan: Scan) -> InputError:
     message = f"{scan.folder}: holds no DICOM image slices ({skipped_text(scan) or 'no files'})."
     if scan.skipped["multi-frame image without places"]:
         return InputError(message, "Convert it first: dcm2niix -z y FOLDER.")
+    if scan.folder.is_dir() and any(path.name.lower().endswith(_IMAGES) for path in scan.folder.iterdir()):
+        return InputError(message, "It holds image files: name them (FOLDER/*.nii.gz), or list them with --list; one command takes many.")
     return InputError(message, "Give the folder of a CT's DICOM files; folders below it are searched too.")
 
 

@@ -65,6 +65,9 @@ def _organs(dataset: Any, grid: Grid, path: Path) -> list[Organ]:
     found = []
     for item in dataset.get("ROIContourSequence") or ():
         number = int(item.ReferencedROINumber)
+        if number not in names:
+            message = f"{path}: has contours of a structure {number} that it does not name."
+            raise InputError(message, "Export the structure set again.")
         polygons = [_points(one) for one in item.get("ContourSequence") or () if str(one.ContourGeometricType) in _CLOSED]
         if polygons:
             planes = _planes(polygons, grid, path)

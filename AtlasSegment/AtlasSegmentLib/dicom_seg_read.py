@@ -86,9 +86,13 @@ def _frames(dataset: Any, grid: Grid, path: Path, nearest: bool) -> Iterator[_Fr
     from pydicom.pixels.utils import iter_pixels
 
     to_index = np.linalg.inv(grid.affine)
+    known = {0, *(int(item.SegmentNumber) for item in dataset.SegmentSequence)}  # 0 is background in a label map
     for group, pixels in zip(dataset.PerFrameFunctionalGroupsSequence, iter_pixels(dataset), strict=True):
         corner, columns, rows = (to_index @ vector for vector in plane_of(dataset, group))
         for segment, inside in _segments(dataset, group, pixels.T):
+            if segment not in known:
+                message = f"{path}: a frame belongs to segment {segment}, which the object does not describe."
+                raise InputError(message, _AGAIN)
             turned, place = _placed(inside, _Place(corner[:3], columns[:3], rows[:3]), grid, path, nearest)
             yield _Frame(segment, np.packbits(turned), place)
 

@@ -236,9 +236,16 @@ def write_organ_files(
         raise InputError(message, "Segment the CT first, or choose another segmentation.")
     require_no_strangers(paths)
     require_free(paths, overwrite)
-    for number, (path, organ) in enumerate(zip(paths, organs, strict=True)):
-        progress(number / len(paths), organ.name)
-        write_nifti(path, Volume(organ.mask(grid.shape).astype(np.uint8), grid.affine, "", grid.header))
+    there = {path for path in paths if path.exists()}
+    try:
+        for number, (path, organ) in enumerate(zip(paths, organs, strict=True)):
+            progress(number / len(paths), organ.name)
+            write_nifti(path, Volume(organ.mask(grid.shape).astype(np.uint8), grid.affine, "", grid.header))
+    except BaseException:
+        for path in paths:  # a full disk: what this call made would be in the way of the next one
+            if path not in there:
+                path.unlink(missing_ok=True)
+        raise
     return paths
 
 

@@ -11,13 +11,16 @@ Preset = Literal["fast", "balanced", "best"]
 Precision = Literal["float32", "float16"]
 
 
+_SMALLEST_STEP = 0.05
+
+
 @dataclass(frozen=True)
 class InferenceSettings:
     """What decides cost and exactness of a prediction; see PRESETS.
 
     Attributes:
         preset: Name of the preset that the rest started from.
-        step: Distance of sliding windows as a share of the window, 0 < step <= 1; None is the model's own.
+        step: Distance of sliding windows as a share of the window, 0.05 <= step <= 1; None is the model's own.
         mirror: Average over flips along the axes that the model was trained with (up to eight times the work).
         precision: Of the network on a GPU; a CPU always computes in float32.
         body: Look at the body's box only, unless a region is given.
@@ -34,9 +37,9 @@ class InferenceSettings:
     folds: int | None = None
 
     def __post_init__(self) -> None:
-        if self.step is not None and not 0 < self.step <= 1:
-            message = f"step {self.step} is no share of a window."
-            raise InputError(message, "Give a number above 0 and at most 1, such as 0.5.")
+        if self.step is not None and not _SMALLEST_STEP <= self.step <= 1:
+            message = f"step {self.step} is no share of a window, or so small that it would never end."
+            raise InputError(message, f"Give a number from {_SMALLEST_STEP} to 1, such as 0.5.")
 
     def record(self) -> dict[str, Any]:
         """Return what decides the result, for run.json."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from AtlasSegmentLib.export import MergedLabels, label_map_paths, require_free, 
 from AtlasSegmentLib.export_table import LabelEntry, table_paths
 from AtlasSegmentLib.files import read_json
 from AtlasSegmentLib.labels import LabelTable, load_table, table_names
-from AtlasSegmentLib.volume import LabelVolume
-from AtlasSegmentLib.volume_io import strip_suffix, suffix_of
+from AtlasSegmentLib.volume import Grid, LabelVolume
+from AtlasSegmentLib.volume_io import is_label_object, read_label_volume, strip_suffix, suffix_of
 
+_log = logging.getLogger(__name__)
 WRITTEN = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 
 
@@ -38,6 +40,29 @@ def table_of_file(path: Path, table: str | None = None) -> LabelTable:
     if table.lower().endswith(".json"):
         return LabelTable.from_json(read_json(Path(table)), table)
     return load_table(table.strip().lower().replace("-", "_"))
+
+
+def read_stated_labels(path: Path, table: str | None, like: Grid | None = None) -> LabelVolume:
+    """Read a label map with what its values mean.
+
+    Args:
+        path: A label map, or a DICOM SEG or RTSTRUCT.
+        table: See `table_of_file`. None takes the table beside the file, the names in a DICOM object, or AbdomenAtlas' values, and says so.
+        like: See `read_label_volume`.
+
+    Raises:
+        InputError, LabelError, GeometryError: As `table_of_file` and `read_label_volume`.
+    """
+    path = Path(path)
+    if table is None and is_label_object(path):
+        from AtlasSegmentLib.dicom_labels import label_map_of
+
+        return label_map_of(path, None, like)
+    if table is None and not table_paths(path)[1].is_file():
+        if path.name != "pseudo_label.nii.gz":
+            _log.warning("%s: nobody says what its values mean, so they are taken for AbdomenAtlas'; state another table if not.", path)
+        table = "abdomenatlas"
+    return read_label_volume(path, table_of_file(path, table), like)
 
 
 def record_path(path: Path) -> Path:

@@ -134,6 +134,9 @@ def _facts(
     )
 
 
+_TRAINERS, _PLANS = ("nnUNetTrainer", "nnUNetTrainerNoMirroring"), ("nnUNetPlans",)
+
+
 def read_note(folder: Path) -> dict[str, Any]:
     """Return what NOTE says; {} when there is none. Raises ModelError when it is damaged."""
     path = folder / NOTE
@@ -147,10 +150,12 @@ def training_orientation(found: NnunetFolder) -> str | None:
 
 
 def model_name(found: NnunetFolder, configuration: str) -> str:
-    """Return the name of a model in a case folder."""
+    """Return the name of a model in a case folder; trainer and plans are in it where they are not the usual ones."""
     dataset = found.plans.dataset_name or found.dataset.name or found.path.absolute().parent.name
+    trainer, plans, *_ = [*found.path.absolute().name.split("__"), ""] if "__" in found.path.name else ["", ""]
+    unusual = [part for part, usual in ((trainer, _TRAINERS), (plans, _PLANS)) if part and part not in usual]
     try:
-        return safe_name(f"{dataset}-{configuration}", "name")
+        return safe_name("-".join([dataset, configuration, *unusual]), "name")
     except AtlasError:
         return safe_name(f"nnunet-{configuration}", "name")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -106,7 +107,7 @@ class Preprocessing:
         if not isinstance(sizes, list | tuple) or not all(isinstance(size, int | float) for size in sizes) or len(sizes) < 1:
             raise not_supported(step, f"pixdim = {pixdim!r:.60} is not supported")
         full = [float(size) for size in (*sizes, sizes[-1], sizes[-1])][:3]
-        if min(full) <= 0 < max(full):
+        if not all(map(math.isfinite, full)) or min(full) <= 0 < max(full):
             raise not_supported(step, f"pixdim = {pixdim!r:.60} keeps the spacing of some axes, which is not supported")
         self.is_spaced, self.spacing = True, full if min(full) > 0 else None
 

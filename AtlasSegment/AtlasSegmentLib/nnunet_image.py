@@ -10,7 +10,7 @@ import numpy as np
 from AtlasSegmentLib.components import Box
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.network import Float32
-from AtlasSegmentLib.nnunet_plans import Configuration, IntensityStatistics, Plans
+from AtlasSegmentLib.nnunet_plans import NO_RESAMPLING, Configuration, IntensityStatistics, Plans
 from AtlasSegmentLib.nnunet_resample import Orders, Shape3, axis_orders, new_shape, resize, resize_axis
 from AtlasSegmentLib.volume import Array
 
@@ -77,6 +77,8 @@ def layout(array: Array, spacing: Sequence[float], plans: Plans, configuration: 
     own = (float(spacing[axes[0]]), float(spacing[axes[1]]), float(spacing[axes[2]]))
     wanted = configuration.spacing if len(configuration.spacing) == 3 else (own[0], *configuration.spacing)
     target = (float(wanted[0]), float(wanted[1]), float(wanted[2]))
+    if configuration.resampling_data.function == NO_RESAMPLING:
+        target = own
     shape = new_shape([part.stop - part.start for part in crop], own, target)
     if min(shape) < 1:
         message = f"The image of {' x '.join(map(str, array.shape))} voxels has no voxel left at {' x '.join(f'{t:g}' for t in target)} mm."
@@ -108,8 +110,6 @@ def network_image(array: Array, form: Layout, plans: Plans, configuration: Confi
     """
     cropped = array.transpose(form.axes)[form.crop]
     orders = axis_orders(configuration.resampling_data, form.spacing, form.target)
-    if configuration.resampling_data.function == "no_resampling":
-        orders = (0, 0, 0)
     normalize = normalization(cropped, configuration.normalization[0], configuration.use_mask[0], plans.intensities)
     if len(set(orders)) == 1 and not configuration.use_mask[0]:
         return _resized_in_slabs(cropped, form.shape, orders, normalize)

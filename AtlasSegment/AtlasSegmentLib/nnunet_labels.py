@@ -16,6 +16,7 @@ from AtlasSegmentLib.nnunet_fields import Fields, is_whole
 DATASET = "dataset.json"
 _NOT_IN_FILES = re.compile(r'[/\\:"<>|?*]')  # each structure gets a file of its name
 _BACKGROUND, _IGNORE = "background", "ignore"
+_ENDING = re.compile(r"(\.\w+){1,3}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def parse_dataset(content: Mapping[str, Any], fallback: str = "nnU-Net") -> Data
     return Dataset(
         name=name,
         channel_names=_channels(fields),
-        file_ending=fields.text("file_ending") if "file_ending" in fields else ".nii.gz",
+        file_ending=_ending(fields),
         labels=labels,
         regions=tuple(regions.values()) if by_region else None,
         regions_class_order=order,
@@ -99,6 +100,13 @@ def parse_dataset(content: Mapping[str, Any], fallback: str = "nnU-Net") -> Data
         foreground=foreground,
         table=_table(name or fallback, list(regions), painted),
     )
+
+
+def _ending(fields: Fields) -> str:
+    ending = fields.text("file_ending") if "file_ending" in fields else ".nii.gz"
+    if not _ENDING.fullmatch(ending):
+        fields.refuse("file_ending", "an ending such as .nii.gz")
+    return ending
 
 
 def _labels(fields: Fields) -> dict[str, tuple[int, ...]]:

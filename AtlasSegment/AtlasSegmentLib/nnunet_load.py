@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,9 @@ from AtlasSegmentLib.nnunet_plans import Configuration
 
 if TYPE_CHECKING:
     from AtlasSegmentLib.onnx_network import OnnxNetwork
+
+
+_log = logging.getLogger(__name__)
 
 
 def load_nnunet(
@@ -59,7 +64,7 @@ def _from_checkpoints(found: NnunetFolder, files: list[Path], threads: int, devi
 
     networks: list[Network] = []
     checkpoints = []
-    for path in files:
+    for path in map(_current, files):
         checkpoint = load_checkpoint(path)
         configuration = found.plans.configuration(checkpoint.configuration or found.configuration or "3d_fullres")
         channels = found.dataset.channels_in(cascade=configuration.previous_stage is not None)
@@ -67,10 +72,32 @@ def _from_checkpoints(found: NnunetFolder, files: list[Path], threads: int, devi
         module = load_weights(build_network(architecture, channels, found.dataset.heads), checkpoint.weights, path)
         networks.append(TorchNetwork(made_lean(module), device, threads, name=path))
         checkpoints.append((configuration, checkpoint.mirror_axes, checkpoint.sha256))
+    _require_alike(files, checkpoints)
     configuration, mirror_axes, _ = checkpoints[0]
     names = tuple(path.parent.name.removeprefix("fold_") for path in files)
     spec = _spec(found, configuration, mirror_axes, names, [digest for *_, digest in checkpoints])
     return NnunetModel(spec, networks, _previous(found, configuration, threads, device))
+
+
+def _current(path: Path) -> Path:
+    """Return a converted checkpoint, or the one beside it when that is of another training by now."""
+    from AtlasSegmentLib.torch_checkpoint import SAFETENSORS, converted_from
+
+    original = path.with_suffix(".pth")
+    if path.suffix != SAFETENSORS or not original.is_file() or converted_from(path) in {"", sha256_of(original)}:
+        return path
+    _log.warning("%s: was made from another %s than the one beside it, which is used.", path, original.name)
+    return original
+
+
+def _require_alike(files: list[Path], said: list[tuple[Configuration, tuple[int, ...] | None, str]]) -> None:
+    """Check that folds are of one training plan. Raises ModelError."""
+    for path, (configuration, mirror_axes, _) in zip(files, said, strict=True):
+        if (configuration.name, mirror_axes) != (said[0][0].name, said[0][1]):
+            message = (
+                f"{path}: is of {configuration.name}, mirrored along {mirror_axes}; {files[0]} of {said[0][0].name}, along {said[0][1]}."
+            )
+            raise ModelError(message, "Choose folds of one training with -f, or copy the model again.")
 
 
 def _from_onnx(found: NnunetFolder, files: list[Path], threads: int, device: Device) -> NnunetModel:
@@ -81,6 +108,10 @@ def _from_onnx(found: NnunetFolder, files: list[Path], threads: int, device: Dev
     configuration = _configuration_of(found, networks[0])
     names = tuple(path.stem for path in files)
     spec = _spec(found, configuration, _mirror_axes(found), names, [sha256_of(path) for path in files])
+    facts = networks[0].facts
+    smaller = str(facts.get("quantized") or ("fp16" if facts.get("precision") == "float16" else ""))
+    if smaller:  # its masks differ a little: results of their own
+        spec = replace(spec, name=f"{spec.name}-{smaller}")
     return NnunetModel(spec, networks, _previous(found, configuration, threads, device))
 
 

@@ -168,10 +168,11 @@ class NnunetModel:
     def _labels(self, job: Job, store: LogitStore | None) -> tuple[Array, Blocks]:
         form = job.form
         dataset, rule = self._spec.dataset, self._spec.configuration.resampling_probabilities
-        orders = (0, 0, 0) if rule.function == "no_resampling" else axis_orders(rule, form.target, form.spacing)
+        orders = axis_orders(rule, form.target, form.spacing)
         blocks = Blocks.between(form.shape, form.cropped, orders)
         planes = self._planes(job)
-        dtype = np.uint8 if len(dataset.foreground) < 255 else np.uint16
+        highest = max(dataset.regions_class_order) if dataset.has_regions else len(dataset.foreground)
+        dtype = np.uint8 if highest < 255 else np.uint16
         found = labels_of(planes if store is None else store.keep(planes), blocks, self._label_slab(blocks), dtype)
         labels = np.zeros(job.image.shape, dtype, order="F")
         labels[form.box()] = form.to_image(found)
@@ -204,7 +205,7 @@ class NnunetModel:
                 return None
             batch = window[:, :, 0] if flat else window
             run = mirrored if device is None else mirrored_on_device
-            found = (run(network, batch, axes) for network in networks)
+            found = (self._checked(run(network, batch, axes)) for network in networks)
             return [logits[:, None] if flat else logits for logits in found]
 
         merged = merged_planes(
@@ -216,6 +217,13 @@ class NnunetModel:
             if begin < stop:
                 part = (slice(None), slice(begin - plane, stop - plane), *inner[1:])
                 yield begin - inner[0].start, self._finished([fold[part] for fold in folds])
+
+    def _checked(self, logits: Float32 | Tensor) -> Float32 | Tensor:
+        heads = self._spec.dataset.heads
+        if len(logits) != heads:
+            message = f"{self._spec.name}: the network gives {len(logits)} channels, dataset.json has {heads} labels."
+            raise ModelError(message, "Copy network and dataset.json again; they are not of one model.")
+        return logits
 
     def _shown(self, job: Job) -> Float32:
         """Return what the network sees, (C, X, Y, Z): the image, and in a cascade each label of the stage before."""
@@ -277,6 +285,7 @@ def _air(image: Volume, form: Layout, first: Shape3) -> Any:
         for part, pad, size, grown in zip(place, first, form.shape, array.shape, strict=True):
             low, high = max(0, part.start - pad) * grown / size, min(size, part.stop - pad) * grown / size
             box.append(slice(int(low), max(int(low) + 1, int(np.ceil(high)))))
-        return bool(array[tuple(box)].max(initial=_AIR_HU) <= _AIR_HU)
+        seen = array[tuple(box)]
+        return seen.size == 0 or bool(seen.max() <= _AIR_HU)
 
     return only_air

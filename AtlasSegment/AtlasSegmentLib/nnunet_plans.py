@@ -18,7 +18,9 @@ from AtlasSegmentLib.nnunet_fields import Fields, is_whole
 
 PLANS = "plans.json"
 NORMALIZATIONS = ("CTNormalization", "ZScoreNormalization", "NoNormalization", "RescaleTo01Normalization", "RGBTo01Normalization")
-RESAMPLINGS = ("resample_data_or_seg_to_shape", "no_resampling_hack")
+_FINEST, _COARSEST = 1e-3, 1e3
+NO_RESAMPLING = "no_resampling_hack"
+RESAMPLINGS = ("resample_data_or_seg_to_shape", NO_RESAMPLING)
 _OPTIONS = ("is_seg", "order", "order_z", "force_separate_z", "separate_z_anisotropy_threshold")
 _LARGEST_PATCH = 4096
 _HIGHEST_ORDER = 5
@@ -211,16 +213,31 @@ def _configuration(name: str, fields: Fields, plans: Plans) -> Configuration:
         fields.refuse("previous_stage", f"one of {', '.join(plans.configurations)}")
     return Configuration(
         name=name,
-        spacing=fields.lengths("spacing", (len(patch),)),
+        spacing=_spacing(fields, len(patch)),
         patch=patch,
         architecture=read_architecture(fields, patch),
         normalization=normalization,
         use_mask=fields.flags("use_mask_for_norm", len(normalization)),
         resampling_data=_resampling(fields, "data"),
         resampling_seg=_resampling(fields, "seg"),
-        resampling_probabilities=_resampling(fields, "probabilities"),
+        resampling_probabilities=_back(fields),
         previous_stage=previous,
     )
+
+
+def _spacing(fields: Fields, axes: int) -> tuple[float, ...]:
+    spacing = fields.lengths("spacing", (axes,))
+    if not all(_FINEST <= size <= _COARSEST for size in spacing):
+        fields.refuse("spacing", f"millimeters from {_FINEST:g} to {_COARSEST:g}")
+    return spacing
+
+
+def _back(fields: Fields) -> Resampling:
+    """Return how probabilities come back to the image, which they only can when what was done to the image is undone."""
+    found = _resampling(fields, "probabilities")
+    if found.function == NO_RESAMPLING and fields.text("resampling_fn_data") != NO_RESAMPLING:
+        fields.refuse("resampling_fn_probabilities", "that of the data, as the image is resampled")
+    return found
 
 
 def _resampling(fields: Fields, what: str) -> Resampling:

@@ -15,15 +15,16 @@ from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.files import copy_file
 from AtlasSegmentLib.inference_settings import PRESETS, InferenceSettings
+from AtlasSegmentLib.labels import LabelTable
 from AtlasSegmentLib.model_cache import MODELS, files_of
 from AtlasSegmentLib.nnunet_model import NnunetModel
 from AtlasSegmentLib.nnunet_prediction import NnunetPrediction
 from AtlasSegmentLib.nnunet_region import box_on, looked_at
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.volume import Array, Volume, reorient_like
-from AtlasSegmentLib.volume_io import check_ct, read_volume, write_volume
+from AtlasSegmentLib.volume_io import check_ct, label_values, read_volume, write_volume
 
-_CHANNEL = re.compile(r"(?P<case>.+)_0000")
+_CHANNEL = re.compile(r"(?P<case>.+)_0000", re.DOTALL)
 ARGUMENTS = "predict_from_raw_data_args.json"
 
 
@@ -111,7 +112,7 @@ def predict_image(request: PredictRequest, progress: ProgressCallback = ignore_p
     def compute(image: Volume) -> Iterator[tuple[Volume, NnunetPrediction | None]]:
         settings = replace(request.settings, body=request.settings.body and request.first_stage is None)
         part = looked_at(image, None, settings, model.spec.orientation)
-        before = _first_stage(request, part)
+        before = _first_stage(request, part, model.spec.table)
         if request.probabilities:
             prediction = model.predict(part, settings, progress, before)
             yield _on_image(prediction.labels, part, image), prediction
@@ -139,7 +140,7 @@ def _on_image(labels: Array, part: Volume, image: Volume) -> Volume:
     return image.with_array(result)
 
 
-def _first_stage(request: PredictRequest, image: Volume) -> Any:
+def _first_stage(request: PredictRequest, image: Volume, table: LabelTable) -> Any:
     if request.first_stage is None:
         return None
     from AtlasSegmentLib.volume import require_same_grid
@@ -147,14 +148,33 @@ def _first_stage(request: PredictRequest, image: Volume) -> Any:
     labels = read_volume(request.first_stage)
     turned = Volume(reorient_like(labels.array, labels.affine, image), image.affine, labels.source)
     require_same_grid(turned, image)
+    strange = set(label_values(turned.array)) - {0, *table.labels} if _is_whole(turned.array) else {"fractions"}
+    if strange:
+        message = f"{request.first_stage}: is no label map of the first stage (values {', '.join(map(str, sorted(strange, key=str)[:5]))})."
+        raise InputError(message, "Give what the first stage of this model predicted, or leave -prev_stage_predictions out.")
     return turned.array
 
 
+def _is_whole(array: Array) -> bool:
+    return array.dtype.kind in "iu" or bool((array == np.floor(array)).all())
+
+
 def copy_description(model: Path, out: Path) -> None:
-    """Put dataset.json and plans.json beside the label maps, as nnU-Net does: they say what the values mean."""
+    """Put dataset.json and plans.json beside the label maps, as nnU-Net does: they say what the values mean.
+
+    Raises:
+        InputError: The folder has such files of another model or dataset: they are never replaced.
+        StorageError: They cannot be written.
+    """
     for name in ("dataset.json", "plans.json"):
-        if (model / name).is_file():
-            copy_file(model / name, out / name)
+        source, target = model / name, out / name
+        if not source.is_file():
+            continue
+        if target.is_file() and target.read_bytes() != source.read_bytes():
+            message = f"{target}: belongs to another model or dataset."
+            raise InputError(message, "Give a folder of its own with -o.")
+        if not target.is_file():
+            copy_file(source, target)
 
 
 def request_name(request: PredictRequest) -> str:
@@ -164,6 +184,9 @@ def request_name(request: PredictRequest) -> str:
 
 def part_of(part_id: int, num_parts: int) -> tuple[int, int]:
     """Check -part_id and -num_parts. Raises InputError."""
+    if num_parts < 1:
+        message = f"-num_parts {num_parts}: there is at least one part."
+        raise InputError(message, "Give 1 or more.")
     if not 0 <= part_id < num_parts:
         message = f"-part_id {part_id} -num_parts {num_parts}: parts are numbered from 0 to {num_parts - 1}."
         raise InputError(message, "Give each of the jobs one number from 0 on.")

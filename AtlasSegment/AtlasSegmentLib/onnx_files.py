@@ -24,7 +24,7 @@ mirror_axes and the SHA-256 of the weights."""
 _PREFIX = ".atlas-model-"
 _STALE_SECONDS = 86400
 _LARGEST = 2**31 - 1  # bytes of a protobuf message
-_EXTRA = 'Run: pip install "slicer-atlas-annotator[onnx]".'
+_EXTRA = 'Run: pip install "slicer-atlas-annotator[export]".'
 
 
 def require_onnx(what: str | Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.case_pipeline import run_staged
 from AtlasSegmentLib.dataset_annotations import dataset_key
 from AtlasSegmentLib.devices import Device
+from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.markups import Roi, read_roi
 from AtlasSegmentLib.model import Model
 from AtlasSegmentLib.model_cache import cached_model
@@ -91,6 +93,7 @@ def segment(request: SegmentRequest, progress: ProgressCallback = ignore_progres
 def _checked_in(request: SegmentRequest) -> list[Model]:
     """Put what came in into the case folder, after every check that can be made before, and return the models."""
     models = [cached_model(folder, request.threads, request.device, len(request.models)) for folder in request.models]
+    require_different_names(models)
     ct = intake.read_ct(request.source, request.series)
     for model in models:
         model.require_region(ct, request.options.roi)
@@ -98,6 +101,15 @@ def _checked_in(request: SegmentRequest) -> list[Model]:
     original = None if request.original is None else (request.original, intake.read_original(request.original, ct, key))
     intake.store(request.case, (request.source, ct), original)
     return models
+
+
+def require_different_names(models: Sequence[Model]) -> None:
+    """Check that no two models of a case write to one folder. Raises InputError."""
+    names = Counter(model.spec.name for model in models)
+    doubled = [name for name, count in names.items() if count > 1]
+    if doubled:
+        message = f"{names[doubled[0]]} of the models are called {doubled[0]!r}, and would write over each other's results."
+        raise InputError(message, "Run them into folders of their own with --out, or give one another name (dataset_name in plans.json).")
 
 
 def segment_briefly(request: SegmentRequest, progress: ProgressCallback = ignore_progress) -> dict[str, Any] | None:

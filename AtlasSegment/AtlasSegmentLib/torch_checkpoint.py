@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SAFETENSORS = ".safetensors"
 METADATA = "atlas"
+_HEADER = 100_000_000  # bytes; safetensors' own limit
 """Key of a .safetensors file's metadata under which `trainer`, `configuration` and `mirror_axes` are kept as JSON."""
 
 _PREFIXES = ("module.", "_orig_mod.")
@@ -84,6 +85,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return parse_checkpoint(path, content, weights, _sha256(path))
 
 
+def converted_from(path: Path) -> str:
+    """Return the SHA-256 of the checkpoint that a .safetensors file was converted from, or "" when it does not say."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size)) if size < _HEADER else {}
+        return str(json.loads(header["__metadata__"][METADATA])["source_sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def parse_checkpoint(path: Path, content: Mapping[str, Any], weights: Mapping[str, Tensor], sha256: str) -> Checkpoint:
     """Check the parts of a checkpoint that has been read.
 
@@ -96,7 +108,11 @@ def parse_checkpoint(path: Path, content: Mapping[str, Any], weights: Mapping[st
     Raises:
         ModelError: As in `load_checkpoint`.
     """
-    weights = {_plain_name(name): tensor for name, tensor in weights.items()}
+    plain = {_plain_name(name): tensor for name, tensor in weights.items()}
+    if len(plain) < len(weights):
+        message = f"{path}: holds some weights twice, with and without the prefix of a wrapper."
+        raise ModelError(message, COPY_AGAIN)
+    weights = plain
     _require_sound(path, weights)
     arguments = content.get("init_args")
     configuration = arguments.get("configuration") if isinstance(arguments, Mapping) else None

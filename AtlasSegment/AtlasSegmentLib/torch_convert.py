@@ -42,6 +42,7 @@ def convert_checkpoint(path: Path) -> Path:
     target = path.with_suffix(SAFETENSORS)
     with atomic_path(target) as temporary:
         _write(temporary, weights, checkpoint)
+        temporary.chmod(path.stat().st_mode & 0o777)  # safetensors keeps its files to their owner
         _require_equal(parse_checkpoint(target, *read_safetensors(temporary), ""), checkpoint, weights)
     return target
 

@@ -17,6 +17,7 @@ from AtlasSegmentLib.errors import ModelError
 from AtlasSegmentLib.inference_settings import Precision
 from AtlasSegmentLib.network import Float32, not_finite, require_shape
 from AtlasSegmentLib.torch_device import is_gpu, open_device, require_torch
+from AtlasSegmentLib.torchscript_check import require_harmless
 
 if TYPE_CHECKING:
     import torch
@@ -174,7 +175,8 @@ def load_torchscript(path: Path, threads: int = 0, device: Device = "auto", prec
     """Load a TorchScript file.
 
     Raises:
-        ModelError: It is missing, cut short, no TorchScript, or made for another Torch; or see `TorchNetwork`.
+        ModelError: It is missing, cut short, no TorchScript, refused for what it calls, or made for another Torch; or see
+            `TorchNetwork`.
     """
     require_torch(path)
     import torch
@@ -182,6 +184,7 @@ def load_torchscript(path: Path, threads: int = 0, device: Device = "auto", prec
     if not path.is_file():
         message = f"{path}: is missing."
         raise ModelError(message, "Copy the whole model folder again.")
+    require_harmless(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is what MONAI's bundles are published as

@@ -71,3 +71,22 @@ def test_one_that_lies_elsewhere_asks_for_resampling_as_a_label_map_does(labels:
     found: dict[str, Any] = compare_files({"file": str(labels.parent / "part.nii.gz")}, {"file": str(seg)})
     assert "grids" in found
     assert compare_files({"file": str(labels.parent / "part.nii.gz")}, {"file": str(seg)}, resample=True)["resampled"] is True
+
+
+def test_a_label_map_is_read_with_the_table_beside_it_and_a_dicom_object_by_its_names(
+    labels: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from AtlasSegmentLib.export import merge_organs, write_label_map
+    from AtlasSegmentLib.nifti import read_nifti
+
+    volume = read_nifti(labels)
+    table = load_table("abdomenatlas")
+    organs = organs_of_masks({name: volume.array == table.value_of(name) for name in ("liver", "spleen")})
+    other = labels.with_name("other.nii.gz")
+    write_label_map(other, merge_organs(organs, volume.grid, load_table("totalsegmentator_v2")))
+    same = {"liver": 1, "spleen": 1}
+    assert dice_of(other, "--reference", labels, "--table", "abdomenatlas") == same  # its own table lies beside it
+    assert dice_of(other, "--reference", labels.with_name("seg.dcm")) == same
+    assert not caplog.records
+    assert dice_of(other, "--reference", labels) == same
+    assert "taken for AbdomenAtlas'" in caplog.text

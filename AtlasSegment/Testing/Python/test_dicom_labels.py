@@ -272,3 +272,12 @@ def test_a_structure_set_without_its_ct_says_what_is_missing(tmp_path: Path, mad
     with pytest.raises(InputError, match="contours and no voxels") as caught:
         read_volume(tmp_path / "rt.dcm")
     assert "--dicom" in caught.value.remedy
+
+
+def test_a_frame_of_a_segment_that_is_not_described_is_refused(made: tuple[Path, Grid, dict[str, np.ndarray]]) -> None:
+    path, grid, _ = made
+    dataset = pydicom.dcmread(path)
+    dataset.PerFrameFunctionalGroupsSequence[0].SegmentIdentificationSequence[0].ReferencedSegmentNumber = 77
+    dataset.save_as(path)
+    with pytest.raises(InputError, match="belongs to segment 77"):
+        read_label_object(path, grid)

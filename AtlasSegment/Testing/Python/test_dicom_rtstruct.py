@@ -207,3 +207,13 @@ def test_nothing_is_replaced_unasked_and_nothing_empty_is_written(tmp_path: Path
     (tmp_path / "a.dcm").write_text("mine")
     with pytest.raises(InputError, match="is there already"):
         export_organs(empty, grid, ExportRequest(RTSTRUCT, tmp_path / "a.dcm", source_files=tuple(slices)))
+
+
+def test_contours_of_a_structure_without_a_name_are_refused(tmp_path: Path, slices: list[Path]) -> None:
+    grid = read_source_series(slices).grid
+    write_rtstruct(tmp_path / "a.dcm", organs_of_masks({"liver": ball(grid.shape)}), grid, slices)
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    dataset.ROIContourSequence[0].ReferencedROINumber = 77
+    dataset.save_as(tmp_path / "a.dcm")
+    with pytest.raises(InputError, match="a structure 77 that it does not name"):
+        read_rtstruct(tmp_path / "a.dcm", grid)

@@ -217,10 +217,12 @@ def test_a_transpose_is_read_with_its_inverse() -> None:
 
 
 def test_options_of_resampling_that_are_left_out_have_nnunets_own_defaults() -> None:
-    plans = parse_plans(plans_with(resampling_fn_data_kwargs={}, resampling_fn_probabilities="no_resampling_hack"))
+    plans = parse_plans(plans_with(resampling_fn_data_kwargs={}))
     found = plans.configuration("3d_fullres")
     assert found.resampling_data == Resampling(order=3, order_z=0, force_separate_z=False, anisotropy=3.0)
-    assert found.resampling_probabilities.function == "no_resampling_hack"
+    hack = "no_resampling_hack"
+    kept = parse_plans(plans_with(resampling_fn_data=hack, resampling_fn_probabilities=hack)).configuration("3d_fullres")
+    assert (kept.resampling_data.function, kept.resampling_probabilities.function) == (hack, hack)
 
 
 def test_plans_cross_process_boundaries() -> None:

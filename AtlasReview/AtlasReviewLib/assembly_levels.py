@@ -1,0 +1,108 @@
+"""Levels of readers: a senior's decision about an organ counts, also where a junior saved a newer revision.
+
+`readers.json` in the dataset folder maps names to levels: {"Dr. Ada": "senior", "Ben": "junior"}. A level is a whole number, the
+higher one wins, or "junior" (1) or "senior" (2). Who is not in the file has level 0. Without the file the newest revision counts.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from AtlasReviewLib.revision_files import ENDING
+from AtlasReviewLib.revision_log import RECOVER, read_log
+from AtlasReviewLib.revisions import LOG_NAME, Revision, history
+from AtlasSegmentLib.case_folder import CaseFolder
+from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.files import read_json, sha256_of
+
+READERS_FILE = "readers.json"
+LEVEL_NAMES = {"junior": 1, "senior": 2}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which mask of an organ counts among what readers did.
+
+    Attributes:
+        revision: The revision, or None for the prediction.
+        file: Its file; None for the prediction.
+        overruled: The newest revision when it is another one, or None.
+        levels: Level of every reader who touched the organ; empty without readers.json.
+    """
+
+    revision: Revision | None
+    file: Path | None
+    overruled: Revision | None
+    levels: Mapping[str, int]
+
+
+def read_levels(folder: Path) -> dict[str, int] | None:
+    """Return reader to level of a dataset folder, or None where there is no readers.json.
+
+    Raises:
+        InputError: It is not a mapping of names to levels.
+    """
+    path = Path(folder) / READERS_FILE
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    if not isinstance(content, dict):
+        message = f"{path}: expected names and levels, got {type(content).__name__}."
+        raise InputError(message, 'Write it as {"Dr. Ada": "senior", "Ben": "junior"}.')
+    return {unicodedata.normalize("NFC", name): _level(value, name, path) for name, value in content.items()}
+
+
+def _level(value: object, name: str, path: Path) -> int:
+    level = LEVEL_NAMES.get(value) if isinstance(value, str) else value
+    if isinstance(level, int) and not isinstance(level, bool) and level >= 0:
+        return level
+    message = f"{path}: {value!r} is not a level (of {name!r})."
+    raise InputError(message, f"Use a whole number from 0, or {' or '.join(LEVEL_NAMES)}.")
+
+
+def decide(case: CaseFolder, organ: str, levels: Mapping[str, int] | None) -> Decision:
+    """Return which mask of an organ counts: what the readers of the highest level did last (save, import or roll back).
+
+    Args:
+        case: The case.
+        organ: By the name of its files.
+        levels: As `read_levels` gives them; None: what happened last counts.
+
+    Raises:
+        InputError: The revision that counts is not the file that was saved.
+    """
+    revisions = history(case, organ)
+    current = next((revision for revision in revisions if revision.is_current), None)
+    revised = case.average.revised_mask(organ)
+    newest = Decision(current, revised if current is not None else None, None, {})
+    if levels is None or not revisions:
+        return newest
+    log = [entry for entry in read_log(case.average.revisions(organ) / LOG_NAME) if entry.action != RECOVER]
+    events = [(entry.reader, entry.file.removesuffix(ENDING)) for entry in log]
+    known = {file for _, file in events}
+    if current is not None and current.id not in known:  # what another program put in place is the last event
+        events.append((current.reader, current.id))
+    if not events:
+        return newest
+    found = {reader: levels.get(unicodedata.normalize("NFC", reader), 0) for reader, _ in events}
+    top = max(found.values())
+    wanted = next(file for reader, file in reversed(events) if found[reader] == top)
+    if wanted == (current.id if current is not None else ""):
+        return Decision(current, newest.file, None, found)
+    chosen = next((revision for revision in revisions if revision.id == wanted), None) if wanted else None
+    if wanted and chosen is None:
+        message = f"{case.average.revisions(organ)}: the revision {wanted!r} counts by its reader's level, but its file is gone."
+        raise InputError(message, "Restore the file from a backup.")
+    return Decision(chosen, _checked(chosen), current, found)
+
+
+def _checked(revision: Revision | None) -> Path | None:
+    if revision is None:
+        return None
+    if sha256_of(revision.file) != revision.sha256:
+        message = f"{revision.file}: its bytes are not those that were saved (sha256 {revision.sha256[:12]} in the log)."
+        raise InputError(message, "Restore the file from a backup.")
+    return revision.file

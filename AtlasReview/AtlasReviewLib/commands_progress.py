@@ -1,0 +1,142 @@
+"""The command that says how far a review is and who did it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from AtlasReviewLib.progress_page import COLUMNS, Progress, cells, progress_page
+from AtlasReviewLib.report_html import NOTHING, Number
+from AtlasReviewLib.review_statistics import KEYS, Key, Work, summed, works_of
+from AtlasReviewLib.revision_changes import Change, changes_of, organs_with_revisions, remembered
+from AtlasReviewLib.revision_log import neutralized, one_line
+from AtlasReviewLib.revisions import Revision
+from AtlasReviewLib.worklist import Worklist
+from AtlasReviewLib.worklist_place import place_of
+from AtlasReviewLib.worklist_rows import Task
+from AtlasSegmentLib import console
+from AtlasSegmentLib.case_folder import find_cases
+from AtlasSegmentLib.errors import DatasetError, InputError
+from AtlasSegmentLib.files import write_bytes, write_text
+
+_DEFAULT: tuple[Key, ...] = ("reader",)
+
+
+def progress_command(
+    datasets: Annotated[list[Path], typer.Argument(readable=False, help="Dataset folders with a worklist.")],
+    by: Annotated[list[str], typer.Option(help=f"Rows of the table: {', '.join(KEYS)}; may be given several times.")] = list(_DEFAULT),  # noqa: B006
+    since: Annotated[str | None, typer.Option(help="Only work from this day on (UTC), such as 2026-11-21.")] = None,
+    bound: Annotated[float | None, typer.Option("--stop-at", min=0, help="Expected error in ml that may stay: says when to stop.")] = None,
+    masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Read the masks to say how much was changed.")] = True,
+    table: Annotated[
+        Path | None, typer.Option("--csv", readable=False, help="Write every row as CSV: dataset, day, reader, organ.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option("--html", readable=False, help="Write progress.html, one file to send around.")] = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Say how far a review is: per reader, organ, dataset and day, with active minutes and what was changed. Changes nothing.
+
+    Example: atlas progress data/hospital --by reader --by organ --html progress.html
+    """
+    keys = _keys(by)
+    first = _day(since)
+    tasks: list[Task] = []
+    works: list[Work] = []
+    with console.progress_bar("progress") as bar:
+        for number, folder in enumerate(datasets):
+            bar(number / len(datasets), folder.name)
+            found = _read(folder, masks=masks)
+            tasks += found[0]
+            works += [work for work in found[1] if work.day >= first]
+    progress = Progress.of(tasks, works, datetime.now(timezone.utc).date(), bound)
+    title = f"Review of {', '.join(folder.absolute().name for folder in datasets)}"
+    if table is not None:
+        write_text(table, csv_text(works))
+    if page is not None:
+        write_bytes(page, progress_page(title, progress))
+    _show(title, progress, keys, as_json)
+
+
+def _keys(by: Sequence[str]) -> tuple[Key, ...]:
+    wrong = [name for name in by if name not in KEYS]
+    if wrong:
+        message = f"--by {wrong[0]}: is no kind of row."
+        raise InputError(message, f"Use {', '.join(KEYS)}.")
+    return tuple(cast("Key", name) for name in dict.fromkeys(by))
+
+
+def _day(since: str | None) -> str:
+    if since is None:
+        return ""
+    try:
+        return date.fromisoformat(since).isoformat()
+    except ValueError as error:
+        message = f"--since {since}: is no day."
+        raise InputError(message, "Write it as 2026-11-21.") from error
+
+
+def _read(folder: Path, *, masks: bool) -> tuple[list[Task], list[Work]]:
+    if not place_of(folder).exists:
+        message = f"{folder}: has no worklist."
+        raise DatasetError(message, "Open the folder in Atlas Review first, or run: atlas worklist build FOLDER")
+    worklist = Worklist(folder, read_only=True)
+    try:
+        tasks, events = worklist.tasks(), worklist.events()
+    finally:
+        worklist.close()
+    with remembered(folder) as memory:
+        changes = list(_changes(folder, memory)) if masks else []
+    return tasks, works_of(folder.absolute().name, events, changes)
+
+
+def _changes(folder: Path, memory: dict[str, Change]) -> Iterator[tuple[str, Revision, Change]]:
+    for case in find_cases([folder]):
+        for organ in organs_with_revisions(case):
+            for revision, change in changes_of(case, organ, memory):
+                if revision.id:
+                    yield organ, revision, change
+
+
+def csv_text(works: Sequence[Work]) -> str:
+    """Return every row as CSV; no cell is taken for a formula by a spreadsheet."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*KEYS, *COLUMNS])
+    for work in works:
+        names = [neutralized(one_line(getattr(work, key))) for key in KEYS]
+        writer.writerow([*names, *(_plain(cell) for cell in cells(work))])
+    return text.getvalue()
+
+
+def _plain(cell: Any) -> str:
+    """Return a number without blanks between thousands, "" where it is not known."""
+    if isinstance(cell, Number):
+        return "" if str(cell) == NOTHING else f"{cell.value:.{cell.decimals}f}"
+    return str(cell)
+
+
+def _show(title: str, progress: Progress, keys: tuple[Key, ...], as_json: bool) -> None:
+    rows = summed(progress.works, keys)
+    end = progress.expected_end()
+    if as_json:
+        content: dict[str, Any] = {"tasks": dict(progress.states), "finished": progress.finished, "total": progress.total}
+        found = [{**{key: getattr(row, key) for key in keys}, **_numbers(row)} for row in rows]
+        content["remaining"] = {**vars(progress.remaining), "may_stop": progress.remaining.may_stop}
+        console.print_json({**content, "expected_end": end.isoformat() if end else None, "rows": found})
+        return
+    console.print_line(f"{title}: {progress.finished} of {progress.total} tasks decided.")
+    console.print_line(progress.remaining.told())
+    if end:
+        console.print_line(f"At the pace of the last days with decisions it ends on {end.isoformat()}.")
+    console.print_table("What was done", (*keys, *COLUMNS), [(*(getattr(row, key) for key in keys), *map(str, cells(row))) for row in rows])
+
+
+def _numbers(work: Work) -> dict[str, Any]:
+    known = {name: value for name, value in vars(work).items() if name not in {*KEYS, "dice"}}
+    return {**known, "mean_dice": work.mean_dice, "minutes_each": work.minutes_each}

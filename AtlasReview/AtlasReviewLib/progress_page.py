@@ -1,0 +1,175 @@
+"""progress.html: how far a dataset is and who did it, in one file without scripts or references to anything outside."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from AtlasReviewLib.remaining_error import RemainingError, remaining_error
+from AtlasReviewLib.report_html import NOTHING, Content, Number, page, paragraph, section, table, text
+from AtlasReviewLib.review_statistics import Key, Work, summed
+from AtlasReviewLib.task_states import FINISHED, STATES
+from AtlasReviewLib.worklist_rows import Task
+
+_PACE_DAYS = 7
+_TITLES = {"dataset": "dataset", "day": "day (UTC)", "reader": "reader", "organ": "organ"}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a review stands.
+
+    Attributes:
+        states: Number of tasks in each state.
+        works: What was done, see `review_statistics.works_of`.
+        made: Day of this page, UTC.
+        remaining: Expected error of what is not decided.
+    """
+
+    states: Counter[str]
+    works: list[Work]
+    made: date
+    remaining: RemainingError
+
+    @classmethod
+    def of(cls, tasks: Sequence[Task], works: list[Work], made: date, bound_ml: float | None = None) -> Progress:
+        """Return it for tasks, what was done on them, and the expected error that may stay (see remaining_error)."""
+        return cls(Counter(task.state for task in tasks), works, made, remaining_error(tasks, bound_ml))
+
+    @property
+    def total(self) -> int:
+        """All tasks."""
+        return sum(self.states.values())
+
+    @property
+    def finished(self) -> int:
+        """Tasks that are decided."""
+        return sum(self.states[state] for state in FINISHED)
+
+    def decided_by_day(self) -> list[tuple[date, int]]:
+        """Return (day, tasks decided on it) of every day from the first decision to the last, days without one too."""
+        counts: Counter[date] = Counter()
+        for work in self.works:
+            if work.accepted + work.rejected:
+                counts[date.fromisoformat(work.day)] += work.accepted + work.rejected
+        if not counts:
+            return []
+        first, last = min(counts), max(counts)
+        return [(day, counts[day]) for day in (first + timedelta(n) for n in range((last - first).days + 1))]
+
+    def expected_end(self) -> date | None:
+        """Return when all is decided at the pace of the last seven days that saw decisions; None when nobody can say."""
+        active = [(day, count) for day, count in self.decided_by_day() if count][-_PACE_DAYS:]
+        left = self.total - self.finished
+        if not active or not left:
+            return None
+        span = (active[-1][0] - active[0][0]).days + 1  # weekends between them count, as they will
+        pace = sum(count for _, count in active) / span
+        return self.made + timedelta(math.ceil(left / pace))
+
+
+def progress_page(title: str, progress: Progress) -> bytes:
+    """Return the page as UTF-8.
+
+    Args:
+        title: What was reviewed.
+        progress: Where it stands.
+    """
+    states = ", ".join(f"{progress.states[state]} {state}" for state in STATES if progress.states[state]) or "no tasks"
+    share = f"{progress.finished} of {progress.total} tasks decided" if progress.total else "no tasks"
+    minutes = sum(work.minutes for work in progress.works)
+    end = progress.expected_end()
+    lines = [
+        paragraph(f"{share} ({states}); {minutes / 60:.1f} hours of active reading."),
+        paragraph(f"At the pace of the last days with decisions it ends on {end.isoformat()}." if end else "", "note") if end else "",
+        paragraph(progress.remaining.told()) if progress.total else "",
+        paragraph(f"Made on {progress.made.isoformat()} (UTC).", "note"),
+    ]
+    several = len({work.dataset for work in progress.works}) > 1
+    parts: list[tuple[str, tuple[Key, ...]]] = [("Readers", ("reader",)), ("Organs", ("organ",)), ("Days", ("day",))]
+    parts += [("Datasets", ("dataset",))] if several else []
+    parts += [("Readers by organ", ("reader", "organ"))]
+    tables = [section(name, work_table(summed(progress.works, by), by)) for name, by in parts]
+    return page(title, [f"<h1>{text(title)}</h1>", *lines, section("Decisions over time", curve(progress)), *tables, _explained()])
+
+
+def work_table(works: Sequence[Work], by: Sequence[Key]) -> str:
+    """Return sums as a table; "" without any."""
+    return table(
+        [*(_TITLES[key] for key in by), *COLUMNS], [[*(getattr(work, key) or NOTHING for key in by), *cells(work)] for work in works]
+    )
+
+
+COLUMNS = (
+    "tasks",
+    "active minutes",
+    "minutes per decision",
+    "revisions",
+    "accepted",
+    "rejected",
+    "flagged",
+    "skipped",
+    "reopened",
+    "sent back",
+    "voxels changed",
+    "ml changed",
+    "Dice before/after",
+)
+
+
+def cells(work: Work) -> list[Content]:
+    """Return the numbers of one row, in the order of COLUMNS."""
+    known = work.measured > 0
+    return [
+        Number(work.tasks),
+        Number(work.minutes, 1),
+        Number(work.minutes_each, 1),
+        Number(work.revisions),
+        *(Number(value) for value in (work.accepted, work.rejected, work.flagged, work.skipped, work.reopened, work.sent_back)),
+        Number(work.voxels if known else None),
+        Number(work.ml if known else None, 1),
+        Number(work.mean_dice, 3),
+    ]
+
+
+def curve(progress: Progress, width: int = 900, height: int = 220) -> str:
+    """Return decided tasks over the days as an SVG inside the page; a sentence where nothing is decided."""
+    days = progress.decided_by_day()
+    if not days:
+        return paragraph("Nothing is decided yet.", "note")
+    points, sum_ = [(0.0, 0)], 0
+    for number, (_, count) in enumerate(days, start=1):
+        sum_ += count
+        points.append((number / len(days), sum_))
+    top = max(progress.total, sum_)
+    left, bottom = 50, height - 30
+    line = " ".join(f"{left + x * (width - left - 10):.1f},{bottom - y / top * (bottom - 10):.1f}" for x, y in points)
+    labels = "".join(
+        f'<text x="{left - 6}" y="{bottom - share * (bottom - 10) + 4:.0f}" text-anchor="end">{round(top * share)}</text>'
+        for share in (0, 0.5, 1)
+    )
+    ends = (
+        f'<text x="{left}" y="{height - 8}">{days[0][0].isoformat()}</text>'
+        f'<text x="{width - 10}" y="{height - 8}" text-anchor="end">{days[-1][0].isoformat()}</text>'
+    )
+    axes = f'<polyline points="{left},10 {left},{bottom} {width - 10},{bottom}" fill="none" stroke="#8a939c"/>'
+    described = f"{sum_} tasks decided from {days[0][0].isoformat()} to {days[-1][0].isoformat()}, of {progress.total}"
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text(described)}" font-size="12" fill="#1b1f24">'
+        f'{axes}<polyline points="{line}" fill="none" stroke="#1f6feb" stroke-width="2"/>{labels}{ends}</svg>'
+        + paragraph("Tasks accepted or rejected so far; the top of the scale is all tasks.", "note")
+    )
+
+
+def _explained() -> str:
+    return section(
+        "What the columns mean",
+        paragraph(
+            "Active minutes count while the reader does something, not while the panel stands open. Sent back: own work that somebody else "
+            "rejected. Changed voxels, volume and Dice compare each saved mask with the one it was made from (only where both are there); "
+            "a Dice near 1 means little was to be done, not that the result is good."
+        ),
+    )

@@ -1,0 +1,146 @@
+"""Who did how much: the history of a worklist, and what revisions changed, summed by reader, organ, dataset and day.
+
+Days are UTC. Active minutes are those that the panel counted (see active_time), not time between two clicks. Nothing here is a guess: what
+is not known is not counted, and the sums say of how many revisions they are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+from AtlasReviewLib.revision_changes import Change
+from AtlasReviewLib.revisions import Revision
+from AtlasReviewLib.task_states import ACCEPTED, FLAGGED, REJECTED, REVISED, SKIPPED
+from AtlasReviewLib.worklist_rows import Event
+
+Key = Literal["dataset", "day", "reader", "organ"]
+KEYS: tuple[Key, ...] = get_args(Key)
+PROGRAM = "atlas"  # who writes events that no reader makes
+
+
+@dataclass
+class Work:
+    """What one reader did on one organ in one dataset on one day, or a sum of that.
+
+    Attributes:
+        dataset, day, reader, organ: Which; "" where summed over. The day is ISO, UTC.
+        tasks: Different tasks that were worked on (a task on two days counts twice in a sum over days).
+        minutes: Active time.
+        revisions: Saved masks.
+        accepted, rejected, flagged, skipped, reopened: Decisions.
+        sent_back: Own work that somebody else rejected.
+        measured: Revisions whose change is known; the next three are sums over them.
+        voxels: Changed.
+        ml: Changed.
+        dice: Sum of the Dice with the mask before; see `mean_dice`.
+    """
+
+    dataset: str = ""
+    day: str = ""
+    reader: str = ""
+    organ: str = ""
+    tasks: int = 0
+    minutes: float = 0.0
+    revisions: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    flagged: int = 0
+    skipped: int = 0
+    reopened: int = 0
+    sent_back: int = 0
+    measured: int = 0
+    voxels: int = 0
+    ml: float = 0.0
+    dice: float = 0.0
+
+    @property
+    def mean_dice(self) -> float | None:
+        """Mean Dice of the masks before and after a revision; None when no change is known."""
+        return self.dice / self.measured if self.measured else None
+
+    @property
+    def minutes_each(self) -> float | None:
+        """Active minutes for each task that was decided; None without one."""
+        decided = self.accepted + self.rejected
+        return self.minutes / decided if decided else None
+
+    def add(self, other: Work) -> None:
+        """Add the sums of another one."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+_SUMS = tuple(field.name for field in fields(Work) if field.name not in KEYS)
+_DECISIONS = {ACCEPTED: "accepted", REJECTED: "rejected", FLAGGED: "flagged", SKIPPED: "skipped"}
+
+
+def works_of(dataset: str, events: Iterable[Event], changes: Iterable[tuple[str, Revision, Change]] = ()) -> list[Work]:
+    """Return what was done in one dataset, a row for each day, reader and organ, in this order.
+
+    Args:
+        dataset: Its name.
+        events: The history of its worklist, oldest first.
+        changes: (organ, revision, what it changed) of its cases; a revision counts for the day and reader of its name.
+    """
+    found: dict[tuple[str, str, str], Work] = {}
+
+    def work(day: str, reader: str, organ: str) -> Work:
+        return found.setdefault((day, reader, organ), Work(dataset, day, reader, organ))
+
+    tasks: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    last_author: dict[tuple[str, str], str] = {}
+    for event in events:
+        if not event.organ or event.reader == PROGRAM:
+            continue
+        key = (event.time[:10], event.reader, event.organ)
+        _count(work(*key), event)
+        tasks[key].add(event.case)
+        author = last_author.get((event.case, event.organ), "")
+        if event.kind == "state" and event.state_after == REJECTED and author not in {"", event.reader}:
+            work(event.time[:10], author, event.organ).sent_back += 1
+        if event.kind == "state" and event.state_after in {REVISED, ACCEPTED} and (event.revision or not author):
+            last_author[event.case, event.organ] = event.reader
+    for key, cases in tasks.items():
+        found[key].tasks = len(cases)
+    for organ, revision, change in changes:
+        _measure(work(_day(revision.time), revision.reader, organ), change)
+    return [found[key] for key in sorted(found)]
+
+
+def _count(work: Work, event: Event) -> None:
+    work.minutes += event.seconds / 60
+    if event.kind == "reopen":
+        work.reopened += 1
+    if event.kind != "state":
+        return
+    if event.revision:
+        work.revisions += 1
+    name = _DECISIONS.get(event.state_after)  # type: ignore[call-overload]
+    if name is not None:
+        setattr(work, name, getattr(work, name) + 1)
+
+
+def _measure(work: Work, change: Change) -> None:
+    if change.voxels is None:
+        return
+    work.measured += 1
+    work.voxels += change.voxels
+    work.ml += change.ml
+    work.dice += change.dice
+
+
+def _day(time: str) -> str:
+    """Return the ISO day of a revision's time, 20261121T070502.123456Z."""
+    return f"{time[:4]}-{time[4:6]}-{time[6:8]}" if len(time) >= 8 else ""
+
+
+def summed(works: Iterable[Work], by: Sequence[Key]) -> list[Work]:
+    """Return sums over everything that is not in `by`, sorted by what is, in its order."""
+    found: dict[tuple[str, ...], Work] = {}
+    for work in works:
+        key = tuple(getattr(work, name) for name in by)
+        found.setdefault(key, Work(**dict(zip(by, key, strict=True)))).add(work)
+    return [found[key] for key in sorted(found)]

@@ -1,0 +1,210 @@
+"""What a worklist asks of its database within one transaction: every SQL statement of the program is here, with bound parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+from sqlalchemy import BindParameter, ColumnElement, Connection, Executable, Select, bindparam, func, literal_column, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from AtlasReviewLib.reader_session import this_session
+from AtlasReviewLib.task_states import OWNED, REVISED, SKIPPED, WAITING
+from AtlasReviewLib.worklist_rows import EVENT_COLUMNS, TASK_COLUMNS, Changes, Event, Row, Task, TaskFilter, task_from
+from AtlasReviewLib.worklist_schema import UTC_TIME, event, handed, leased, task
+from AtlasSegmentLib.errors import DatasetError
+
+_TASK = [task.c[name] for name in TASK_COLUMNS]
+_EVENT = [event.c[name] for name in EVENT_COLUMNS]
+_ORDER = (task.c.rank.asc().nulls_last(), task.c.case_name, task.c.organ)
+_EVENT_LOCK, _LIST_LOCK = 1096043603, 1096043604  # any two numbers that other programs do not use
+_ROW = select(task).where(task.c.dataset == bindparam("dataset"), task.c.case_name == bindparam("case"), task.c.organ == bindparam("organ"))
+_ROW_TO_KEEP = _ROW.with_for_update()
+_NO_EVENT = {"state_before": "", "state_after": "", "seconds": 0.0, "revision": "", "sha256": "", "comment": ""}
+
+
+class Transaction:
+    """One transaction on the tasks and events of one dataset.
+
+    Args:
+        connection: In a transaction.
+        dataset: Key of the dataset.
+        clock: Gives the time as it is stored; None asks the database server, as the clocks of readers differ.
+    """
+
+    def __init__(self, connection: Connection, dataset: str, clock: Callable[[], str] | None) -> None:
+        self.connection, self.dataset, self._clock = connection, dataset, clock
+        self._events: list[dict[str, Any]] = []
+        self._time = ""
+
+    def time(self) -> str:
+        """Return the time now as the worklist stores it; a server is asked once in a transaction."""
+        if self._clock is not None:
+            return self._clock()
+        self._time = self._time or str(self.connection.scalar(select(literal_column(UTC_TIME))))
+        return self._time
+
+    # Reading
+
+    def tasks(self, case: str | None = None) -> list[Task]:
+        """Return the tasks whose case is there, of all cases or of one, in the order of looking."""
+        wanted = select(*_TASK).where(self._mine, task.c.present == 1).order_by(*_ORDER)
+        wanted = wanted if case is None else wanted.where(task.c.case_name == case)
+        return [task_from(values) for values in self.connection.execute(wanted)]
+
+    def rows(self) -> Sequence[Row]:
+        """Return every row of the dataset, also of cases that are gone, in the order of looking."""
+        return self.connection.execute(select(task).where(self._mine).order_by(*_ORDER)).mappings().all()
+
+    def row(self, case: str, organ: str, keep: bool = True) -> Row:
+        """Return the row of a task; a server lets nobody else change it during this transaction, with `keep`.
+
+        Raises:
+            DatasetError: There is none.
+        """
+        wanted = {"dataset": self.dataset, "case": case, "organ": organ}
+        found = self.connection.execute(_ROW_TO_KEEP if keep else _ROW, wanted).mappings().first()
+        if found is None:
+            message = f"{case}, {organ}: is not in the worklist."
+            raise DatasetError(message, "Read the list again.")
+        return found
+
+    def next_row(self, reader: str, exclude: int, only: TaskFilter) -> Row | None:
+        """Return the row that a reader gets next: handed to them, waiting, begun by them, skipped; None when nothing is left.
+
+        Args:
+            reader: Who asks.
+            exclude: Id of a task that is not wanted, or -1.
+            only: What is wanted.
+        """
+        given = {"dataset": self.dataset, "reader": reader, "exclude": exclude, "free": ("", this_session()), **asdict(only)}
+        for statement in _next_statements(bool(only.organs), bool(only.cases), only.level is not None):
+            found = self.connection.execute(statement, given).mappings().first()
+            if found is not None:
+                return found
+        return None
+
+    def lapsed(self, time: str) -> Sequence[Row]:
+        """Return rows that other programs held and whose lease has run out, but none that somebody changes right now."""
+        late = (leased, task.c.lease_until < time, task.c.session != this_session())
+        return self.connection.execute(select(task).where(self._mine, *late).with_for_update(skip_locked=True)).mappings().all()
+
+    def events(self, case: str | None = None, organ: str | None = None, after: int = 0) -> list[Event]:
+        """Return the history, oldest first, of everything, one case or one task, after a number."""
+        wanted = select(*_EVENT).where(event.c.dataset == self.dataset, event.c.id > after).order_by(event.c.id)
+        wanted = wanted if case is None else wanted.where(event.c.case_name == case)
+        wanted = wanted if organ is None else wanted.where(event.c.organ == organ)
+        return [Event(*values) for values in self.connection.execute(wanted)]
+
+    def event_rows(self) -> Sequence[Row]:
+        """Return every row of the history, oldest first."""
+        return self.connection.execute(select(event).where(event.c.dataset == self.dataset).order_by(event.c.id)).mappings().all()
+
+    def last_event(self) -> int:
+        """Return the number of the newest event, 0 without one."""
+        return int(self.connection.scalar(select(func.coalesce(func.max(event.c.id), 0)).where(event.c.dataset == self.dataset)) or 0)
+
+    def changed(self, after: int, most: int) -> list[tuple[str, str]] | None:
+        """Return the tasks of the events after a number; None when there are more than `most`, or one that moves the whole list."""
+        wanted = select(event.c.case_name, event.c.organ, event.c.kind).where(event.c.dataset == self.dataset, event.c.id > after)
+        found = self.connection.execute(wanted.order_by(event.c.id).limit(most + 1)).all()
+        if len(found) > most or any(not case or kind in ("add", "hide") for case, _, kind in found):
+            return None
+        return list(dict.fromkeys((case, organ) for case, organ, _ in found))
+
+    def last_of(self, row: Row, kinds: Iterable[str]) -> Row | None:
+        """Return the newest event of a task that is not of some kinds."""
+        this = (event.c.dataset == self.dataset, event.c.case_name == row["case_name"], event.c.organ == row["organ"])
+        wanted = select(event).where(*this, event.c.kind.not_in(list(kinds))).order_by(event.c.id.desc()).limit(1)
+        return self.connection.execute(wanted).mappings().first()
+
+    # Writing
+
+    def change(self, row: Row, kind: str, reader: str, changes: Changes, **values: str | float) -> Row:
+        """Write some columns of a task and the event that says so; return the row as it is now."""
+        time = self.time()
+        after = {"state_before": row["state"], "state_after": changes.get("state", row["state"])}
+        self.set(row, {**changes, "changed": time})
+        self.append(reader, row["case_name"], row["organ"], kind, **{"session": this_session(), **after, **values})
+        return {**row, **changes, "changed": time}
+
+    def set(self, row: Row, changes: Changes) -> None:
+        """Write some columns of a task, without an event."""
+        self.connection.execute(task.update().where(task.c.id == row["id"]).values(**changes))
+
+    def add(self, values: Changes) -> bool:
+        """Add a task unless it is there; tell whether it was added."""
+        done = self.connection.execute(self._added(), {"dataset": self.dataset, **values}, execution_options={"preserve_rowcount": True})
+        return done.rowcount == 1
+
+    def add_many(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Add tasks; those that are there stay as they are."""
+        if rows:
+            self.connection.execute(self._added(), [{"dataset": self.dataset, **row} for row in rows])
+
+    def set_many(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write the same columns of many tasks, each given with `case_name` and `organ`."""
+        if rows:
+            columns = [name for name in rows[0] if name not in ("case_name", "organ")]
+            wanted = task.update().where(self._mine, task.c.case_name == bindparam("_case"), task.c.organ == bindparam("_organ"))
+            given = [{"_case": row["case_name"], "_organ": row["organ"], **{f"_{name}": row[name] for name in columns}} for row in rows]
+            self.connection.execute(wanted.values({name: bindparam(f"_{name}") for name in columns}), given)
+
+    def append(self, reader: str, case: str, organ: str, kind: str, **values: str | float) -> None:
+        """Append one event, of this program unless `session` says another; it is written when the transaction ends."""
+        line = {"dataset": self.dataset, "reader": reader, "session": this_session(), "case_name": case, "organ": organ, "kind": kind}
+        self._events.append({**line, **_NO_EVENT, **values, **({} if self._clock is None else {"time": self._clock()})})
+
+    def flush(self) -> None:
+        """Write the events. On a server one transaction after another does, so that their numbers follow the order of commits.
+
+        Nothing else may be locked after that in this transaction, lest two of them wait for each other.
+        """
+        if not self._events:
+            return
+        self._wait_for(_EVENT_LOCK)
+        self.connection.execute(event.insert(), self._events)
+        self._events = []
+
+    def alone(self) -> None:
+        """Wait until no other program changes the list as a whole; readers go on with their tasks."""
+        self._wait_for(_LIST_LOCK)
+
+    def _wait_for(self, lock: int) -> None:
+        if self.connection.dialect.name == "postgresql":  # in SQLite nobody writes beside anyway
+            self.connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(self.dataset, lock))))
+
+    def restore_events(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Write events of an earlier file with the times that they had."""
+        given = [{"dataset": self.dataset, **row} for row in rows]
+        if given:
+            self.connection.execute(event.insert(), given)
+
+    @property
+    def _mine(self) -> ColumnElement[bool]:
+        return task.c.dataset == self.dataset
+
+    def _added(self) -> Executable:
+        if self.connection.dialect.name == "postgresql":
+            return postgresql.insert(task).on_conflict_do_nothing()
+        return sqlite.insert(task).on_conflict_do_nothing()
+
+
+@cache
+def _next_statements(organs: bool, cases: bool, level: bool) -> tuple[Select[Any], ...]:
+    """Return where `next_row` looks, in this order; made once, as that takes longer than to run them."""
+    some: list[ColumnElement[bool]] = [task.c.organ.in_(bindparam("organs", expanding=True))] if organs else []
+    some += [task.c.case_name.in_(bindparam("cases", expanding=True))] if cases else []
+    some += [task.c.level == bindparam("level")] if level else []
+    reader: BindParameter[str] = bindparam("reader")
+    free = task.c.session.in_(bindparam("free", expanding=True))
+    mine = select(task).where(task.c.dataset == bindparam("dataset"), task.c.present == 1, task.c.id != bindparam("exclude"), *some)
+    places = (
+        (handed, task.c.assignee == reader, task.c.state.in_((WAITING, REVISED)), free),
+        (task.c.state == WAITING, task.c.assignee == ""),
+        (task.c.reader == reader, task.c.state.in_(OWNED), free),
+        (task.c.state == SKIPPED, task.c.assignee == ""),
+    )
+    return tuple(mine.where(*place).order_by(*_ORDER).limit(1).with_for_update(skip_locked=True) for place in places)
