@@ -32,7 +32,7 @@ ORGANS = {
     "pelvis": ("hip_", "femur_"),
     "back_muscles": ("autochthon_", "iliopsoas_"),
 }
-PATCH = (80, 80, 80)
+PATCH = (48, 48, 48)
 _INTENSITIES = {
     "mean": 20.0,
     "std": 180.0,
@@ -56,7 +56,7 @@ def train(folder: Path, data: Path, steps: int, *, seed: int = 0) -> Path:
     import torch
 
     torch.manual_seed(seed)
-    plans = nnunet_models.make_plans("new", "plain", (3.0, 3.0, 3.0), PATCH, shape=nnunet_models.Shape(8, 96, 5, 2))
+    plans = nnunet_models.make_plans("new", "plain", (3.0, 3.0, 3.0), PATCH, shape=nnunet_models.Shape(8, 64, 4, 1))
     plans = {**plans, "foreground_intensity_properties_per_channel": {"0": _INTENSITIES}}
     options: dict[str, Any] = {"plans": plans, "labels": list(ORGANS), "mirror_axes": (0, 1, 2)}
     model = nnunet_models.make_nnunet_model(folder, **options)
