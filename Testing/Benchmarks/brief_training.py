@@ -102,7 +102,7 @@ def _fit(network: Any, image: Any, labels: Any, steps: int, rng: np.random.Gener
         optimizer.step()
         schedule.step()
         if step % 50 == 49:
-            print(f"  step {step + 1} of {steps}: loss {float(loss):.3f}", flush=True)
+            print(f"  step {step + 1} of {steps}: loss {loss.item():.3f}", flush=True)
     network.eval()
 
 
