@@ -10,12 +10,12 @@ from typing import Any
 from AtlasReviewLib.assembly_conflicts import FILE as CONFLICTS
 from AtlasReviewLib.assembly_conflicts import conflicts_csv
 from AtlasReviewLib.release_files import write_changed
-from AtlasReviewLib.release_layout import FORMAT, ReleaseFolder
+from AtlasReviewLib.release_layout import ReleaseFolder, is_assembled
 from AtlasReviewLib.review_verdicts import VERDICTS, Verdict
 from AtlasReviewLib.worklist import Worklist
 from AtlasReviewLib.worklist_place import place_of
 from AtlasSegmentLib.case_folder import CaseFolder
-from AtlasSegmentLib.errors import AtlasError, DatasetError
+from AtlasSegmentLib.errors import DatasetError
 from AtlasSegmentLib.files import read_json, write_json
 from AtlasSegmentLib.names import safe_name
 
@@ -30,19 +30,11 @@ def assembled_cases(out: Path) -> list[ReleaseFolder]:
     """
     root = Path(out)
     found = [ReleaseFolder(path.parent) for path in sorted(root.glob("*/manifest.json"))] if root.is_dir() else []
-    cases = [folder for folder in found if not folder.folder.name.startswith(".") and _is_assembled(folder)]
+    cases = [folder for folder in found if not folder.folder.name.startswith(".") and is_assembled(folder)]
     if not cases:
         message = f"{out}: holds no assembled case (a folder with manifest.json)."
         raise DatasetError(message, "Make one with: atlas assemble DATASET --out FOLDER.")
     return cases
-
-
-def _is_assembled(folder: ReleaseFolder) -> bool:
-    try:
-        content = read_json(folder.manifest)
-    except AtlasError:
-        return False
-    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 def manifests(cases: Iterable[ReleaseFolder]) -> Iterator[dict[str, Any]]:

@@ -133,12 +133,13 @@ def _require_ours(folder: ReleaseFolder) -> None:
         raise DatasetError(message, "Choose another output folder or remove it.")
     found = sorted(path.name for path in folder.folder.iterdir() if not path.name.startswith("."))
     strange = [name for name in found if name not in {path.name for path in folder.files}]
-    if strange or (found and not folder.marker.is_file() and not _is_ours(folder)):
+    if strange or (found and not folder.marker.is_file() and not is_assembled(folder)):
         message = f"{folder.folder}: is not an assembled case (found {(strange or found)[0]})."
         raise DatasetError(message, "Choose another output folder; nothing in this one was changed.")
 
 
-def _is_ours(folder: ReleaseFolder) -> bool:
+def is_assembled(folder: ReleaseFolder) -> bool:
+    """Tell whether a folder has the manifest of an assembled case."""
     try:
         manifest = read_json(folder.manifest)
     except AtlasError:
