@@ -7,6 +7,7 @@ is written: `merge_organs` returns it, and `MergedLabels.remarks` says it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -244,7 +245,8 @@ def write_organ_files(
     except BaseException:
         for path in paths:  # a full disk: what this call made would be in the way of the next one
             if path not in there:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
         raise
     return paths
 

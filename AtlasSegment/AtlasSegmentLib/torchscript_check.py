@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,13 +44,16 @@ def _sources(path: Path) -> Iterator[tuple[str, str]]:
     try:
         with zipfile.ZipFile(path) as archive:
             for item in archive.infolist():
-                if "/code/" in item.filename and item.filename.endswith(".py"):
+                name = item.filename.lower()  # Torch finds entries whatever the case of their letters
+                if "/code/" in name and name.endswith(".py"):
                     if item.file_size > _LARGEST:
                         message = f"{path}: {item.filename} is {item.file_size} bytes of code."
                         raise ModelError(message, COPY_AGAIN)
                     yield item.filename, archive.read(item).decode("utf-8")
-    except (zipfile.BadZipFile, OSError, UnicodeDecodeError, RuntimeError, NotImplementedError):
-        return  # cut short or another file: Torch says what is wrong with it, and runs nothing of it
+    except (zipfile.BadZipFile, OSError, EOFError, UnicodeDecodeError, RuntimeError, NotImplementedError, zlib.error) as error:
+        # Torch might open what Python's reader cannot, so nothing is left to it that was not looked at.
+        message = f"{path}: is not a network that Torch can load ({error or type(error).__name__})."
+        raise ModelError(message, f"{COPY_AGAIN} It must be a TorchScript file.") from error
 
 
 def _forbidden(tree: ast.AST) -> Iterator[str]:

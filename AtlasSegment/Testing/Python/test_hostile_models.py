@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,6 @@ def test_networks_of_every_kind_pass(tmp_path: Path) -> None:
     ],
 )
 def test_code_that_hides_what_it_calls_is_refused(source: str, tmp_path: Path) -> None:
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "model.ts", "w") as archive:
         archive.writestr("model/code/__torch__.py", source)
     with pytest.raises(ModelError):
@@ -307,3 +306,17 @@ def test_a_converted_checkpoint_may_be_read_by_whom_the_original_may(model: Path
     shutil.copy(model / "fold_0" / "checkpoint_final.pth", file)
     file.chmod(0o644)
     assert convert_checkpoint(file).stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("name", ["model/CODE/__torch__.PY", "model/code/a/b/c.py"])
+def test_code_is_found_under_every_name_that_torch_finds(name: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "model.ts", "w") as archive:
+        archive.writestr(name, "def f(x):\n  return torch.save(x, 'a')\n")
+    with pytest.raises(ModelError, match=r"calls torch\.save"):
+        require_harmless(tmp_path / "model.ts")
+
+
+def test_what_cannot_be_looked_at_is_not_left_to_torch(tmp_path: Path) -> None:
+    (tmp_path / "model.ts").write_bytes(b"no archive")
+    with pytest.raises(ModelError, match="is not a network that Torch can load"):
+        require_harmless(tmp_path / "model.ts")
