@@ -26,7 +26,7 @@ p { margin: .3rem 0 .6rem; max-width: 62rem; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: .88rem; margin: .4rem 0 .6rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .28rem .65rem; border-bottom: 1px solid #e3e7ec; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
 th { overflow-wrap: normal; }
-td:first-child { min-width: 6.5em; }
+td:first-child:not(.n):not(.o) { min-width: 6.5em; }
 th { background: #f3f5f8; vertical-align: bottom; }
 td.o { white-space: nowrap; }
 td.n, th.n { text-align: right; white-space: nowrap; }

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from AtlasReviewLib.report_legend import display_name
 from AtlasReviewLib.revision_log import neutralized
 from AtlasReviewLib.rounds import FOLDER
 from AtlasSegmentLib.files import write_bytes, write_text
@@ -49,11 +50,11 @@ def curve_picture(rows: list[dict[str, Any]]) -> bytes:
     for organ in [*organs, ""]:
         own = [row for row in rows if row["organ"] == organ]
         style: dict[str, Any] = {"linewidth": 1, "marker": "."} if organ else {"linewidth": 3, "marker": "o", "color": "black"}
-        label = (organ or MEAN).replace("$", r"\$")  # a name is text, not a formula
+        label = (display_name(organ) if organ else MEAN).replace("$", r"\$")  # a name is text, not a formula
         axes.plot([row["round"] for row in own], [row["dice"] for row in own], label=label, **style)
     rounds = sorted({row["round"] for row in rows})
     axes.set(xlabel="round", ylabel="Dice of the prediction with the accepted mask", xticks=rounds)
-    axes.set_ylim(top=1.0)
+    axes.set_ylim(top=1.005)  # a marker at 1 is seen whole
     axes.grid(alpha=0.3)
     axes.legend(fontsize="x-small", ncols=2)
     buffer = io.BytesIO()
