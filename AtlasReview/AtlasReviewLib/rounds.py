@@ -15,8 +15,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -35,15 +33,15 @@ from AtlasReviewLib.task_states import ACCEPTED
 from AtlasReviewLib.worklist_rows import Task
 from AtlasSegmentLib.case_folder import CaseFolder, open_case
 from AtlasSegmentLib.errors import DatasetError, InputError
-from AtlasSegmentLib.files import read_json, sha256_of, storage_errors, sync_folder, write_json, write_text
+from AtlasSegmentLib.files import read_json, sha256_of, write_json, write_text
 from AtlasSegmentLib.locks import exclusive
+from AtlasSegmentLib.new_folder import new_folder
 from AtlasSegmentLib.nifti import write_nifti
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.volume import Volume
 
 FOLDER, RECORD, DATALIST, CHANGES = "rounds", "round.json", "datalist.json", "changes.csv"
 FORMAT = "atlas-round/1"
-_PARTIAL = ".unfinished-"
 
 
 @dataclass(frozen=True)
@@ -190,20 +188,10 @@ class _Closing:
 
     def write(self, when: datetime, progress: ProgressCallback) -> Path:
         """Write it under another name and give it its own at the end; nothing is left when that fails."""
-        home = self.dataset / FOLDER
-        target, work = home / self.name, home / f"{_PARTIAL}{self.name}-{os.getpid()}"
-        try:
-            with storage_errors(work):
-                for stale in home.glob(f"{_PARTIAL}*"):  # nobody else works here: the lock is ours
-                    shutil.rmtree(stale)
-                (work / "labels").mkdir(parents=True)
+        target = self.dataset / FOLDER / self.name
+        with new_folder(target) as work:
+            (work / "labels").mkdir()
             self._fill(work, when, progress)
-            with storage_errors(target):
-                work.rename(target)
-                sync_folder(home)
-        except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
         return target
 
     def _fill(self, work: Path, when: datetime, progress: ProgressCallback) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import Any
 
 from AtlasSegmentLib.errors import InputError
@@ -46,6 +48,23 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back. Processes that are started meanwhile never get it: the program alone acts on it, and ends them.
+
+    Their own `dask_setup` would come too late for a Ctrl-C while they still import.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # a process of Python's own, whose start would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def local_client(jobs: int) -> Iterator[Any]:
     """Start worker processes on this machine and yield their client; they end with the block.
 
@@ -65,18 +84,19 @@ def local_client(jobs: int) -> Iterator[Any]:
         # Nothing of ours is in Dask's own memory, so it has nothing to spill, and a paused worker would wait for ever.
         **dict.fromkeys((f"distributed.worker.memory.{name}" for name in ("target", "spill", "pause")), False),
     }
-    with (
-        _quiet(),
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=jobs,
-            threads_per_worker=1,
-            silence_logs=logging.CRITICAL,
-            # Two runs side by side: each has a status page of its own, for this machine alone, and Bokeh is not loaded for it.
-            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
+        stack.enter_context(dask.config.set(settings))
+        with _without_interrupts():
+            cluster = LocalCluster(
+                n_workers=jobs,
+                threads_per_worker=1,
+                silence_logs=logging.CRITICAL,
+                # Two runs side by side: each has a status page of its own, for this machine alone, and Bokeh is not loaded for it.
+                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+            )
+            stack.enter_context(cluster)
+            client = stack.enter_context(Client(cluster))
         yield client
 
 

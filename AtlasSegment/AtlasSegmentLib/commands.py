@@ -63,9 +63,14 @@ def add_to(app: typer.Typer) -> None:
     add_predict(app)
 
 
+_NO_NAMES = {"dicom", "dcm", "ct", "image", "images", "imaging", "series", "scan", "dicomdir"}
+
+
 def case_name_of(source: Path, wanted: str | None) -> str:
-    """Return the name of a new case: as wanted, else that of the CT's file or DICOM folder."""
-    return wanted or strip_suffix(source.absolute().name)  # of the link, where it is one: stores name their files by hash
+    """Return the name of a new case: as wanted, else that of the CT's file or DICOM folder, or of the folder above what all call alike."""
+    path = source.absolute()  # of the link, where it is one: stores name their files by hash
+    names = [strip_suffix(path.name), *(part.name for part in list(path.parents)[:2] if part.name)]
+    return wanted or next((name for name in names if name.casefold() not in _NO_NAMES), names[0])
 
 
 def is_case(path: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from AtlasSegmentLib.dicom_choice import choose, require_readable, scanned_path
 from AtlasSegmentLib.dicom_header import pydicom_or_error, read_header
+from AtlasSegmentLib.dicom_reference import Reference, warn_of_another_ct
 from AtlasSegmentLib.dicom_rtstruct_read import read_rtstruct
 from AtlasSegmentLib.dicom_seg_grid import seg_grid
 from AtlasSegmentLib.dicom_seg_read import read_dicom_seg
@@ -74,13 +75,14 @@ def _straight_reader(organ: Organ, grid: Grid) -> Callable[[], Array]:
     return lambda: mask_onto_straight(organ.mask(grid.shape), grid)
 
 
-def grid_of_series(folder: Path, series: str | None = None) -> Grid:
-    """Return the grid that `read_volume` gives a DICOM series; no pixel is read. Raises InputError."""
+def grid_of_series(folder: Path, series: str | None = None) -> tuple[Grid, Reference]:
+    """Return the grid that `read_volume` gives a DICOM series, and what it says of itself; no pixel is read. Raises InputError."""
     scan = scan_folder(scanned_path(Path(folder)))
     choice = choose(scan, series)
     require_readable(scan, choice)
     grid = Grid(choice.stack.shape, choice.stack.affine, str(folder))
-    return straight_grid(grid) if choice.stack.tilt_deg > TILT_DEG else grid
+    said = Reference.of_slice(choice.stack.first.path)
+    return straight_grid(grid) if choice.stack.tilt_deg > TILT_DEG else grid, said
 
 
 def label_map_of(path: Path, table: LabelTable | None = None, grid: Grid | None = None) -> LabelVolume:
@@ -98,6 +100,8 @@ def label_map_of(path: Path, table: LabelTable | None = None, grid: Grid | None 
     """
     from AtlasSegmentLib.export import merge_organs  # it reads and writes volumes, and reading volumes leads here
 
+    if grid is not None and Path(grid.source).is_file():
+        warn_of_another_ct(path, Path(grid.source))
     organs, on = read_label_object(path, grid)
     merged = merge_organs(organs, on, table)
     if table is None and merged.covered:

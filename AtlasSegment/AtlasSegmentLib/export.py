@@ -269,4 +269,4 @@ def require_free(paths: Sequence[Path], overwrite: bool) -> None:
     if there and not overwrite:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         message = f"{there[0]}{more}: is there already."
-        raise InputError(message, "Choose another name, or allow replacing it.")
+        raise InputError(message, "Choose another name, or allow replacing it (--replace).")

@@ -8,6 +8,7 @@ from pathlib import Path
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.dicom_choice import choose, require_readable, scanned_path
 from AtlasSegmentLib.dicom_labels import grid_of_series, read_label_object
+from AtlasSegmentLib.dicom_reference import warn_of_another_ct
 from AtlasSegmentLib.dicom_slices import scan_folder
 from AtlasSegmentLib.errors import DatasetError, InputError, LabelError
 from AtlasSegmentLib.export_organs import Organ, organs_of_labels
@@ -75,7 +76,10 @@ def organs_of_label_map(
         LabelError: A value that the table does not have.
     """
     if is_label_object(path):
-        return read_label_object(path, None if dicom is None else grid_of_series(dicom, series))
+        grid, ct = grid_of_series(dicom, series) if dicom is not None else (None, None)
+        if ct is not None:
+            warn_of_another_ct(path, ct)
+        return read_label_object(path, grid)
     labels = read_label_volume(path, _table_of(path, table))
     organs = organs_of_labels(labels)
     if not organs:

@@ -19,7 +19,7 @@ from typing import Any
 from AtlasSegmentLib.errors import InputError, StorageError
 
 _STALE_SECONDS = 86400
-_TEMPORARIES = ".atlas-*.tmp"
+TEMPORARIES = ".atlas-*.tmp"
 _TEMPORARY = re.compile(r"^\.atlas-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}(\.\w+)*\.tmp$")
 
 
@@ -47,18 +47,23 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
     """
     path = Path(path)
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path.parent.glob(_TEMPORARIES))
-        temporary = path.parent / f".atlas-{_host()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}.tmp"
+        make_folder(path.parent)
+        _remove_stale(path.parent.glob(TEMPORARIES))
+        temporary = temporary_beside(path, suffix)
     try:
         with storage_errors(path):
             yield temporary
-            _sync_file(temporary)
+            sync_file(temporary)
             os.replace(temporary, path)  # noqa: PTH105 - the atomic call this function is about
             sync_folder(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path, suffix: str = "") -> Path:
+    """Return a new name in the folder of `path` that tells which process writes there; see `is_stale`."""
+    return path.parent / f".atlas-{_host()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}.tmp"
 
 
 @contextmanager
@@ -74,7 +79,20 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(message, remedy) from error
 
 
-def _sync_file(path: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, so that what is flushed in it outlives a power loss: their names are flushed too."""
+    missing = []
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            break
+        missing.append(place)
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        sync_folder(place.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Flush the bytes of a file to the disk."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -162,25 +180,26 @@ def remove_stale_temporaries(folder: Path) -> int:
 
     A file is stale when its writer ran on this machine and is gone, or when it is older than a day.
     """
-    return _remove_stale(Path(folder).rglob(_TEMPORARIES))
+    return _remove_stale(Path(folder).rglob(TEMPORARIES))
 
 
 def stale_temporaries(folder: Path) -> list[Path]:
     """Return what `remove_stale_temporaries` would remove, sorted."""
-    return sorted(path for path in Path(folder).rglob(_TEMPORARIES) if _is_stale(path))
+    return sorted(path for path in Path(folder).rglob(TEMPORARIES) if is_stale(path))
 
 
 def _remove_stale(paths: Iterable[Path]) -> int:
     removed = 0
     for path in paths:
         with suppress(OSError):
-            if _is_stale(path):
+            if is_stale(path):
                 path.unlink()
                 removed += 1
     return removed
 
 
-def _is_stale(path: Path) -> bool:
+def is_stale(path: Path) -> bool:
+    """Tell whether a temporary file or folder was left by a writer that is gone, or is older than a day."""
     match = _TEMPORARY.match(path.name)
     with suppress(OSError):
         return match is not None and (_is_dead(match) or time.time() - path.stat().st_mtime > _STALE_SECONDS)

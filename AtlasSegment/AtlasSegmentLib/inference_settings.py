@@ -42,8 +42,9 @@ class InferenceSettings:
             raise InputError(message, f"Give a number from {_SMALLEST_STEP} to 1, such as 0.5.")
 
     def record(self) -> dict[str, Any]:
-        """Return what decides the result, for run.json."""
-        return asdict(self)
+        """Return what decides the result, for run.json; the precision is that of a GPU, and the engine says which one was in use."""
+        kept = asdict(self)
+        return {**kept, "gpu_precision": kept.pop("precision")}
 
 
 PRESETS: dict[Preset, InferenceSettings] = {

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from AtlasSegmentLib.files import storage_errors
+from AtlasSegmentLib.files import make_folder, storage_errors
 
 _POLL_SECONDS = 0.05
 
@@ -23,7 +23,7 @@ def exclusive(path: Path) -> Iterator[None]:
         StorageError: The file cannot be made.
     """
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _acquire(descriptor)

@@ -17,9 +17,10 @@ from AtlasSegmentLib.inference_settings import PRESETS, Precision
 from AtlasSegmentLib.model_facts import read_object
 from AtlasSegmentLib.model_kinds_nnunet import NOTE, resolved_configuration
 from AtlasSegmentLib.model_manifest import FILE, read_manifest
+from AtlasSegmentLib.new_folder import new_folder
 from AtlasSegmentLib.nnunet_labels import DATASET
 from AtlasSegmentLib.nnunet_plans import PLANS
-from AtlasSegmentLib.onnx_files import new_folder, read_onnx, require_onnx, to_float16, write_onnx
+from AtlasSegmentLib.onnx_files import read_onnx, require_onnx, to_float16, write_onnx
 from AtlasSegmentLib.onnx_network import OnnxNetwork
 from AtlasSegmentLib.onnx_norm import with_exact_norms
 from AtlasSegmentLib.onnx_sources import TorchSource, torch_sources

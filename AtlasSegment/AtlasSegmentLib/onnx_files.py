@@ -1,28 +1,21 @@
-"""ONNX files as files: read, turned into float16, written whole with a note of where they come from, in folders that are whole."""
+"""ONNX files as files: read, turned into float16, written whole with a note of where they come from."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from AtlasSegmentLib.errors import InputError, ModelError
-from AtlasSegmentLib.files import atomic_path, storage_errors, sync_folder
+from AtlasSegmentLib.errors import ModelError
+from AtlasSegmentLib.files import atomic_path
 from AtlasSegmentLib.onnx_norm import with_plain_norms
 
 METADATA = "atlas"
 """Key of an ONNX file's metadata under which an export says where it comes from, as JSON: fold, configuration, trainer,
 mirror_axes and the SHA-256 of the weights."""
 
-_PREFIX = ".atlas-model-"
-_STALE_SECONDS = 86400
 _LARGEST = 2**31 - 1  # bytes of a protobuf message
 _EXTRA = 'Run: pip install "slicer-atlas-annotator[export]".'
 
@@ -102,45 +95,3 @@ def facts_in(metadata: Mapping[str, str]) -> dict[str, Any]:
     except ValueError:
         return {}
     return facts if isinstance(facts, dict) else {}
-
-
-@contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `folder` when the block ends well, and is removed otherwise.
-
-    What killed programs left there more than a day ago is removed too.
-
-    Raises:
-        InputError: `folder` is there already.
-        StorageError: It cannot be made.
-    """
-    if folder.exists():
-        message = f"{folder}: is there already."
-        raise InputError(message, "Choose another folder with --out; nothing is overwritten.")
-    with storage_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(folder.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=_PREFIX, suffix=".tmp", dir=folder.parent))
-    try:
-        yield temporary
-        with storage_errors(folder):
-            temporary.chmod(0o777 & ~_mask())
-            sync_folder(temporary)
-            os.replace(temporary, folder)  # noqa: PTH105 - the atomic call this function is about
-            sync_folder(folder.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _remove_stale(parent: Path) -> None:
-    for left in parent.glob(f"{_PREFIX}*.tmp"):
-        with suppress(OSError):  # gone meanwhile, or somebody else's
-            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
-
-
-def _mask() -> int:
-    """Return what permissions new files shall not have; mkdtemp makes folders for their owner alone."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

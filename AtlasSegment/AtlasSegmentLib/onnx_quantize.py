@@ -16,7 +16,8 @@ from AtlasSegmentLib.files import copy_file, sha256_of, write_json
 from AtlasSegmentLib.model_facts import read_object
 from AtlasSegmentLib.model_kinds import kind_of
 from AtlasSegmentLib.model_manifest import FILE
-from AtlasSegmentLib.onnx_files import facts_in, new_folder, read_onnx, require_onnx, to_float16, write_onnx
+from AtlasSegmentLib.new_folder import new_folder
+from AtlasSegmentLib.onnx_files import facts_in, read_onnx, require_onnx, to_float16, write_onnx
 from AtlasSegmentLib.onnx_network import OnnxNetwork
 from AtlasSegmentLib.parity import MaskParity, Recorder, compare_masks, networks_of, with_networks
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress

@@ -32,7 +32,8 @@ ORGANS = {
     "pelvis": ("hip_", "femur_"),
     "back_muscles": ("autochthon_", "iliopsoas_"),
 }
-PATCH = (48, 48, 48)
+PATCH = (64, 80, 80)
+"""Of the training, in voxels of the network [z, y, x]; the model folder keeps the patch of its plans."""
 _INTENSITIES = {
     "mean": 20.0,
     "std": 180.0,
@@ -44,21 +45,21 @@ _INTENSITIES = {
 }
 
 
-def train(folder: Path, data: Path, steps: int, *, seed: int = 0) -> Path:
+def train(folder: Path, data: Path, steps: int, *, realistic: bool = False, seed: int = 0) -> Path:
     """Train on torso-3mm and return the nnU-Net model folder.
 
     Args:
         folder: Of nnU-Net's results.
         data: Holds torso-3mm.
-        steps: Of two patches each.
+        steps: Of one patch each.
+        realistic: With the plans of AutoOrgan's skeleton model (31 million parameters) instead of a small network.
         seed: Of weights and patches.
     """
     import torch
 
     torch.manual_seed(seed)
-    plans = nnunet_models.make_plans("new", "plain", (3.0, 3.0, 3.0), PATCH, shape=nnunet_models.Shape(8, 64, 4, 1))
-    plans = {**plans, "foreground_intensity_properties_per_channel": {"0": _INTENSITIES}}
-    options: dict[str, Any] = {"plans": plans, "labels": list(ORGANS), "mirror_axes": (0, 1, 2)}
+    plans = nnunet_models.realistic_plans() if realistic else _small_plans()
+    options: dict[str, Any] = {"plans": plans, "labels": list(ORGANS), "dataset": plans["dataset_name"], "mirror_axes": (0, 1, 2)}
     model = nnunet_models.make_nnunet_model(folder, **options)
     image, labels = _example(model, data / "torso-3mm")
     checkpoint = model / "fold_0" / "checkpoint_final.pth"
@@ -67,6 +68,11 @@ def train(folder: Path, data: Path, steps: int, *, seed: int = 0) -> Path:
     _fit(network, image, labels, steps, np.random.default_rng(seed))
     torch.save({**saved, "network_weights": network.state_dict()}, checkpoint)
     return model
+
+
+def _small_plans() -> dict[str, Any]:
+    plans = nnunet_models.make_plans("new", "plain", (3.0, 3.0, 3.0), (80, 80, 80), shape=nnunet_models.Shape(12, 128, 5, 1))
+    return {**plans, "foreground_intensity_properties_per_channel": {"0": _INTENSITIES}}
 
 
 def merged(labels: Any) -> Any:
@@ -90,29 +96,33 @@ def _example(model: Path, folder: Path) -> tuple[Any, Any]:
 def _fit(network: Any, image: Any, labels: Any, steps: int, rng: np.random.Generator) -> None:
     import torch
 
-    optimizer = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
+    places = [np.argwhere(labels == value) for value in range(len(ORGANS) + 1)]
+    losses = []
     for step in range(steps):
-        pairs = [_patch(image, labels, rng) for _ in range(2)]
-        shown, truth = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
+        shown, truth = (torch.from_numpy(part[None]) for part in _patch(image, labels, places, rng))
         loss = _loss(network(shown[:, None]), truth.long())
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 12)
         optimizer.step()
         schedule.step()
+        losses.append(loss.item())
         if step % 50 == 49:
-            print(f"  step {step + 1} of {steps}: loss {loss.item():.3f}", flush=True)
+            print(f"  step {step + 1} of {steps}: mean loss {np.mean(losses[-50:]):.3f}", flush=True)
     network.eval()
 
 
-def _patch(image: Any, labels: Any, rng: np.random.Generator) -> tuple[Any, Any]:
-    """Return a patch at a random place, flipped and with other intensities."""
-    corner = [int(rng.integers(0, n - p + 1)) for n, p in zip(image.shape, PATCH, strict=True)]
+def _patch(image: Any, labels: Any, places: list[Any], rng: np.random.Generator) -> tuple[Any, Any]:
+    """Return a patch around a voxel of a random class, mirrored at random and with other intensities."""
+    here = places[rng.choice([value for value, found in enumerate(places) if len(found)])]
+    center = here[rng.integers(len(here))] + rng.integers(-12, 13, 3)
+    corner = [int(np.clip(c - p // 2, 0, n - p)) for c, p, n in zip(center, PATCH, image.shape, strict=True)]
     box = tuple(slice(first, first + size) for first, size in zip(corner, PATCH, strict=True))
-    flipped = tuple(slice(None, None, int(rng.choice((-1, 1)))) for _ in PATCH)
-    shown = image[box][flipped] * rng.uniform(0.85, 1.15) + rng.uniform(-0.15, 0.15) + rng.normal(0, rng.uniform(0, 0.1), PATCH)
-    return np.ascontiguousarray(shown, np.float32), np.ascontiguousarray(labels[box][flipped])
+    mirrored = tuple(slice(None, None, int(rng.choice((-1, 1)))) for _ in PATCH)
+    shown = image[box][mirrored] * rng.uniform(0.9, 1.1) + rng.uniform(-0.1, 0.1)
+    return np.ascontiguousarray(shown, np.float32), np.ascontiguousarray(labels[box][mirrored])
 
 
 def _loss(logits: Any, truth: Any) -> Any:

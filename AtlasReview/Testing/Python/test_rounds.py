@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -155,9 +156,11 @@ def test_a_round_is_whole_or_absent_and_nothing_else_is_touched(dataset: Path, m
             close_round(dataset, tasks)
     assert masks_below(dataset) == before
     assert [path.name for path in (dataset / "rounds").iterdir()] == [".lock"]
-    (dataset / "rounds" / ".unfinished-007-1").mkdir(parents=True)  # what a killed process left
+    left = dataset / "rounds" / ".atlas-00000000-1-00000001.tmp"  # what a killed process left
+    left.mkdir()
+    os.utime(left, (0, 0))
     close_round(dataset, tasks)
-    assert not (dataset / "rounds" / ".unfinished-007-1").exists()
+    assert not left.exists()
     kept = masks_below(dataset)
     assert {name: kept[name] for name in before} == before
 

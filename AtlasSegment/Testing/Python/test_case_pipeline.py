@@ -231,14 +231,18 @@ def group_ends(group: int) -> bool:
     return False
 
 
+def started(folder: Path, way: str) -> subprocess.Popen[bytes]:
+    """Return PROGRAM, in a process group of its own."""
+    (folder / "main.py").write_text(PROGRAM, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
+    command = [sys.executable, str(folder / "main.py"), str(folder / "out"), way]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 @pytest.mark.parametrize("way", ["one", "overlap", "jobs"])
 def test_ctrl_c_leaves_whole_files_only_and_no_process(tmp_path: Path, way: str) -> None:
-    (tmp_path / "main.py").write_text(PROGRAM, encoding="utf-8")
-    out = tmp_path / "out"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
-    command = [sys.executable, str(tmp_path / "main.py"), str(out), way]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    process = started(tmp_path, way)
     assert process.stdout is not None
     for line in process.stdout:
         if b"done" in line:
@@ -247,7 +251,27 @@ def test_ctrl_c_leaves_whole_files_only_and_no_process(tmp_path: Path, way: str)
     _, errors = process.communicate(timeout=SECONDS)
     assert process.returncode == 130, errors.decode()
     assert b"Traceback" not in errors
-    found = sorted(out.iterdir())
+    found = sorted((tmp_path / "out").iterdir())
     assert 1 <= len(found) <= 8
     assert [path.name for path in found if path.name.startswith(".") or len(path.read_text(encoding="utf-8")) != 40] == []
+    assert group_ends(process.pid)
+
+
+def processes(group: int) -> int:
+    """Return how many processes a group has."""
+    stats = (path.read_text().rpartition(")")[2].split() for path in Path("/proc").glob("[0-9]*/stat"))
+    return sum(int(stat[2]) == group for stat in stats)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_ctrl_c_while_the_workers_start_is_no_page_of_tracebacks(tmp_path: Path) -> None:
+    process = started(tmp_path, "jobs")
+    deadline = time.monotonic() + SECONDS
+    while processes(process.pid) < 3 and time.monotonic() < deadline:  # one of them is Python's own that tracks resources
+        time.sleep(0.02)
+    time.sleep(0.2)  # the workers import now
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130, errors.decode()
+    assert b"Traceback" not in errors, errors.decode()
     assert group_ends(process.pid)

@@ -24,6 +24,7 @@ from AtlasSegmentLib.dicom_series import read_dicom_folder
 from AtlasSegmentLib.errors import AtlasError, GeometryError, InputError
 from AtlasSegmentLib.export_organs import Organ, organs_of_masks
 from AtlasSegmentLib.geometry import apply_affine
+from AtlasSegmentLib.label_files import read_stated_labels
 from AtlasSegmentLib.labels import LabelTable, load_table
 from AtlasSegmentLib.nifti import read_nifti, write_nifti
 from AtlasSegmentLib.sitk_formats import read_sitk
@@ -226,6 +227,38 @@ def test_a_segmentation_of_another_ct_is_refused(tmp_path: Path, made: Any) -> N
     Phantom(origin=(-49.7, 20.0, 300.0)).write(tmp_path / "other")
     with pytest.raises(GeometryError, match=r"seg\.dcm: the segmentation does not lie on the voxels"):
         intake.read_original(path, intake.read_ct(tmp_path / "other"))
+
+
+def renamed(path: Path, *keywords: str) -> None:
+    """Give all UIDs of these keywords in a DICOM file other values, as another export of another patient would have."""
+    dataset = pydicom.dcmread(path)
+    for element in dataset.iterall():
+        if element.keyword in keywords:
+            element.value = pydicom.uid.generate_uid(entropy_srcs=[element.value])
+    dataset.save_as(path)
+
+
+@pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct"])
+@pytest.mark.parametrize("keyword", ["FrameOfReferenceUID", "SeriesInstanceUID"])
+def test_labels_of_another_ct_at_the_same_place_are_warned_of(
+    tmp_path: Path, made: Any, caplog: pytest.LogCaptureFixture, kind: str, keyword: str
+) -> None:
+    told = {"FrameOfReferenceUID": "drawn on another frame of reference", "SeriesInstanceUID": "drawn on another series"}[keyword]
+    _, grid, masks = made
+    case = CaseFolder(tmp_path / "set" / "scan")
+    intake.store(case, (tmp_path / "ct", intake.read_ct(tmp_path / "ct")))
+    write_nifti(case.average.mask("liver"), Volume(masks["liver"].astype(np.uint8), grid.affine))
+    path = Path(run(case.folder, "--format", kind, "--out", tmp_path / kind)["files"][0])
+    again = ("--format", "nifti", "--dicom", tmp_path / "ct")
+    run(path, *again, "--out", tmp_path / "same")
+    read_stated_labels(path, None, read_nifti(case.ct).grid)
+    assert "drawn on another" not in caplog.text
+    renamed(path, keyword, *(["ReferencedFrameOfReferenceUID"] if keyword.startswith("Frame") else []))
+    run(path, *again, "--out", tmp_path / "other")
+    assert told in caplog.text
+    caplog.clear()
+    read_stated_labels(path, None, read_nifti(case.ct).grid)  # the case has kept the series' UID
+    assert ("drawn on another series" in caplog.text) == (keyword == "SeriesInstanceUID")
 
 
 def test_a_case_that_came_from_dicom_goes_back_to_its_slices_unasked(tmp_path: Path, made: Any) -> None:

@@ -126,7 +126,7 @@ def test_masks_on_the_right_angled_grid_go_back_to_the_tilted_slices(tmp_path: P
     if write is write_dicom_seg:
         pytest.importorskip("highdicom")
     files = tilted(18, 0.4).write(tmp_path / "ct")
-    slices, straight = read_source_series(files).grid, grid_of_series(tmp_path / "ct")
+    slices, straight = read_source_series(files).grid, grid_of_series(tmp_path / "ct")[0]
     drawn = np.zeros(slices.shape, np.bool_)
     drawn[3:9, 2:8, 1:5] = True
     drawn[5, 4, 2] = False

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,6 @@ from AtlasSegmentLib.inference_settings import PRESETS
 from AtlasSegmentLib.model import load_model
 from AtlasSegmentLib.model_kinds import kind_of
 from AtlasSegmentLib.onnx_export import export_onnx, masks_parity
-from AtlasSegmentLib.onnx_files import new_folder
 from AtlasSegmentLib.onnx_network import OnnxNetwork
 from AtlasSegmentLib.onnx_sources import TorchSource
 from AtlasSegmentLib.parity import compare_masks, random_patches
@@ -178,28 +174,6 @@ def test_what_is_no_torch_model_is_refused_and_nothing_is_overwritten(folds: Pat
     with pytest.raises(InputError, match="empty: is there already"):
         export_onnx(folds, tmp_path / "empty")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "onnx"]
-
-
-def test_a_new_folder_is_there_only_when_it_is_whole(tmp_path: Path) -> None:
-    with contextlib.suppress(KeyboardInterrupt), new_folder(tmp_path / "a" / "out") as folder:
-        (folder / "part").write_text("half")
-        raise KeyboardInterrupt
-    assert list((tmp_path / "a").iterdir()) == []
-    with new_folder(tmp_path / "a" / "out") as folder:
-        (folder / "part").write_text("whole")
-    assert (tmp_path / "a" / "out" / "part").read_text() == "whole"
-    (tmp_path / "other").mkdir()
-    assert (tmp_path / "a" / "out").stat().st_mode == (tmp_path / "other").stat().st_mode
-
-
-def test_what_a_killed_export_left_is_removed_by_a_later_one(tmp_path: Path) -> None:
-    for name, age in (("old", 2 * 86400), ("running", 60)):
-        (tmp_path / f".atlas-model-{name}.tmp").mkdir()
-        (tmp_path / f".atlas-model-{name}.tmp" / "fold_0.onnx").write_text("half")
-        os.utime(tmp_path / f".atlas-model-{name}.tmp", (time.time() - age,) * 2)
-    with new_folder(tmp_path / "out"):
-        pass
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".atlas-model-running.tmp", "out"]
 
 
 def test_random_patches_are_the_same_each_time_and_of_mean_0_and_deviation_1() -> None:
