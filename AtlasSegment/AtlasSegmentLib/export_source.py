@@ -12,9 +12,8 @@ from AtlasSegmentLib.dicom_reference import warn_of_another_ct
 from AtlasSegmentLib.dicom_slices import scan_folder
 from AtlasSegmentLib.errors import DatasetError, InputError, LabelError
 from AtlasSegmentLib.export_organs import Organ, organs_of_labels
-from AtlasSegmentLib.export_table import table_paths
-from AtlasSegmentLib.files import read_json
-from AtlasSegmentLib.labels import LabelTable, load_table, structure_for, table_names
+from AtlasSegmentLib.label_files import table_of_file
+from AtlasSegmentLib.labels import load_table, structure_for
 from AtlasSegmentLib.nifti import read_grid, read_nifti
 from AtlasSegmentLib.volume import Array, Grid, require_same_grid
 from AtlasSegmentLib.volume_io import is_label_object, read_label_volume
@@ -80,24 +79,12 @@ def organs_of_label_map(
         if ct is not None:
             warn_of_another_ct(path, ct)
         return read_label_object(path, grid)
-    labels = read_label_volume(path, _table_of(path, table))
+    labels = read_label_volume(path, table_of_file(path, table))
     organs = organs_of_labels(labels)
     if not organs:
         message = f"{path}: holds no label, every voxel is background."
         raise InputError(message, "Give a label map with organs.")
     return organs, labels.grid
-
-
-def _table_of(path: Path, table: str | None) -> LabelTable:
-    beside = table_paths(path)[1]
-    if table is None and beside.is_file():
-        table = str(beside)
-    if table is None:
-        message = f"{path}: nobody says what its values mean."
-        raise InputError(message, f"Add --table with one of {', '.join(table_names())}, or a JSON file with the labels.")
-    if table.lower().endswith(".json"):
-        return LabelTable.from_json(read_json(Path(table)), table)
-    return load_table(table)
 
 
 def dicom_slices_of(folder: Path, series: str | None = None) -> list[Path]:

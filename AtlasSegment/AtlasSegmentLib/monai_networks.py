@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from AtlasSegmentLib.errors import ModelError
 from AtlasSegmentLib.monai_config import Component, problem
+from AtlasSegmentLib.weights_match import require_match
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,7 +26,6 @@ _MODULE = re.compile(r"(monai\.networks\.nets\.(\w+\.)?)?(?P<name>\w+)")
 _OBSOLETE = {"SwinUNETR": {"img_size"}, "SegResNet": {"norm_name"}}
 """Arguments of earlier versions that say nothing that the weights do not say."""
 _LARGEST_ARGUMENT = 65536
-_SHOWN = 3
 _EXTRA = 'Run: pip install "slicer-atlas-annotator[monai]".'
 _ELSE = "Put the bundle's models/model.ts (TorchScript) beside its configs, or export the network to TorchScript with MONAI itself."
 
@@ -101,21 +101,6 @@ def load_by_name(network: nn.Module, weights: Mapping[str, Tensor], path: Path) 
     Raises:
         ModelError: Weights are missing, left over or of another shape; the network stays as it was.
     """
-    wanted = network.state_dict()
-    missing = [name for name in wanted if name not in weights]
-    unexpected = [name for name in weights if name not in wanted]
-    shapes = [
-        f"{name} is {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    found = [
-        f"{len(names)} {what} ({'; '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''})"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-        if names
-    ]
-    if found:
-        message = f"{path}: the weights do not fit the network: {', '.join(found)}."
-        raise ModelError(message, "Give the weights and the description of one training.")
+    require_match(network.state_dict(), weights, path, "", "Give the weights and the description of one training.")
     network.load_state_dict(dict(weights), strict=True)
     return network

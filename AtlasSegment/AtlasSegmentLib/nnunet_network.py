@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from AtlasSegmentLib.errors import ModelError
 from AtlasSegmentLib.model_facts import COPY_AGAIN
 from AtlasSegmentLib.nnunet_architecture import NETWORKS, Architecture
+from AtlasSegmentLib.weights_match import require_match
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,7 +28,6 @@ _TWICE = re.compile(r"(^|\.)all_modules\.|^decoder\.encoder\.")
 """Names under which nnU-Net's networks list parameters a second time."""
 
 _LOWER_HEAD = re.compile(r"^decoder\.seg_layers\.(\d+)\.")
-_SHOWN = 3
 _EXTRA = "pip install 'slicer-atlas-annotator[torch]'"
 
 
@@ -82,7 +82,7 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path |
     """
     wanted = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     given = {name: tensor for name, tensor in weights.items() if not _TWICE.search(name) and not _is_lower_head(name, wanted)}
-    _require_match(wanted, given, path)
+    require_match(wanted, given, path, "plans.json and dataset.json", "Give the checkpoint, plans.json and dataset.json of one training.")
     for prefix, module in network.named_modules():
         for own in (module._parameters, module._buffers):
             for name, old in own.items():
@@ -117,24 +117,6 @@ def _is_lower_head(name: str, wanted: Collection[str]) -> bool:
     match = _LOWER_HEAD.match(name)
     last = max((int(found[1]) for known in wanted if (found := _LOWER_HEAD.match(known))), default=-1)
     return match is not None and int(match[1]) < last
-
-
-def _require_match(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path | str) -> None:
-    missing = [name for name in wanted if name not in given]
-    unexpected = [name for name in given if name not in wanted]
-    shapes = [
-        f"{name} is {tuple(given[name].shape)}, expected {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in given and given[name].shape != tensor.shape
-    ]
-    found = [
-        f"{len(names)} {what} ({'; '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''})"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-        if names
-    ]
-    if found:
-        message = f"{path}: the weights do not fit the network of plans.json and dataset.json: {', '.join(found)}."
-        raise ModelError(message, "Give the checkpoint, plans.json and dataset.json of one training.")
 
 
 def _arguments(architecture: Architecture) -> dict[str, Any]:

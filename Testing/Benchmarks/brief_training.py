@@ -1,11 +1,16 @@
 """A small nnU-Net trained for a few minutes on a real CT, for measurements that need a network which has learned something.
 
+    python Testing/Benchmarks/brief_training.py FOLDER --steps 1200              a small network
+    python Testing/Benchmarks/brief_training.py FOLDER --steps 80 --realistic    31 million parameters
+
 It is no model to use: one CT, labels of another network, a few hundred steps. What it is for: the agreement of presets and engines on
 organs instead of the noise that random weights predict.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +25,7 @@ from AtlasSegmentLib.nnunet_image import layout, network_image
 from AtlasSegmentLib.nnunet_load import load_nnunet
 from AtlasSegmentLib.volume_io import read_label_volume, read_volume
 
+ROOT = Path(__file__).parents[2]
 ORGANS = {
     "spleen": ("spleen",),
     "liver": ("liver",),
@@ -133,3 +139,18 @@ def _loss(logits: Any, truth: Any) -> Any:
     axes = (0, 2, 3, 4)
     dice = (2 * (probability * wanted).sum(axes) + 1) / (probability.sum(axes) + wanted.sum(axes) + 1)
     return torch.nn.functional.cross_entropy(logits, truth) - dice[1:].mean()
+
+
+def main() -> None:
+    """Train what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("ATLAS_SHARED", ROOT.parent / "shared")) / "data")
+    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--realistic", action="store_true")
+    arguments = parser.parse_args()
+    print(train(arguments.folder, arguments.data, arguments.steps, realistic=arguments.realistic))
+
+
+if __name__ == "__main__":
+    main()

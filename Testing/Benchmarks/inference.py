@@ -4,6 +4,7 @@
     python Testing/Benchmarks/inference.py --classes 25 117     with TotalSegmentator's number of classes too
     python Testing/Benchmarks/inference.py --onnx               the same network as ONNX file too, against nnunetv2 and Torch
     python Testing/Benchmarks/inference.py --ct slab/dicom      any image that can be read
+    python Testing/Benchmarks/inference.py --model FOLDER       another nnU-Net model folder, such as one that brief_training.py has trained
     python Testing/Benchmarks/inference.py --sizes              cost against image size, ours alone
 
 The network is that of AutoOrgan's skeleton model (its published plans: 3 mm, patch 256 x 80 x 80, six stages, 31 million
@@ -119,9 +120,9 @@ def ours(source: Path, out: Path, model: Path, *options: str) -> list[str]:
 
 def compare(ct: Path, classes: int, presets: list[str], folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
     """Run the reference and each preset on one image and print what they took."""
-    model = nnunet_models.make_realistic_model(folder / f"model{classes}", classes - 1)
+    model = arguments.model or nnunet_models.make_realistic_model(folder / f"model{classes}", classes - 1)
     theirs_out = folder / f"theirs{classes}"
-    print(f"\n{classes} classes", flush=True)
+    print(f"\n{arguments.model or f'{classes} classes'}", flush=True)
     theirs = None
     if not arguments.no_reference:
         script = folder / "reference.py"
@@ -174,6 +175,7 @@ def main() -> None:
         "--ct", type=Path, default=Path(os.environ.get("ATLAS_SHARED", ROOT.parent / "shared")) / "data/chest-abdomen-1mm/ct.nii.gz"
     )
     parser.add_argument("--classes", type=int, nargs="+", default=[25], help="with background")
+    parser.add_argument("--model", type=Path, help="instead of random weights")
     parser.add_argument("--presets", nargs="+", default=["best", "balanced", "fast"])
     parser.add_argument("--planes", type=int, help="only so many slices of the image")
     parser.add_argument("--onnx", action="store_true", help="the best preset with ONNX Runtime too")

@@ -1,7 +1,7 @@
 """What the presets cost and how far they agree, with a network that has learned something (see brief_training), beside nnunetv2.
 
-    python Testing/Benchmarks/presets.py                    train for some minutes, then torso-3mm, slab-dicom and chest-abdomen-1mm
-    python Testing/Benchmarks/presets.py --steps 600 --keep FOLDER      keep the trained model
+    python Testing/Benchmarks/presets.py                    train for half an hour, then torso-3mm, slab-dicom and chest-abdomen-1mm
+    python Testing/Benchmarks/presets.py --keep FOLDER      keep the trained model
 
 Prints for each CT and preset: wall time of the whole command, peak memory, equal voxels and Dice against "best", and Dice against the
 reference labels that come with the CT (the output of another network, one of them the labels that it was trained on).
@@ -80,7 +80,7 @@ def main() -> None:
     """Train, then run what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("ATLAS_SHARED", ROOT.parent / "shared")) / "data")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--keep", type=Path, help="folder for the trained model; one that is there already is used")
     parser.add_argument("--cts", nargs="+", choices=CTS, default=list(CTS))
     parser.add_argument("--no-reference", action="store_true", help="without nnunetv2")
