@@ -24,7 +24,7 @@ GATES: dict[str, list[str]] = {
     "mypy": [sys.executable, "-m", "mypy"],
     "imports": [str(SCRIPTS / "lint-imports")],
     # Last, so that its closing line with the number of tests closes the output.
-    "pytest": [sys.executable, "-m", "pytest", "-q", "-n", "2"],
+    "pytest": [sys.executable, "-m", "pytest", "-q", "-n", "2", "--durations", "15"],
 }
 
 
