@@ -80,7 +80,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, so that what is flushed in it outlives a power loss: their names are flushed too."""
+    """Make a folder and those above it that are missing, and flush their names: what is put there is then not lost with them."""
     missing = []
     for place in (folder, *folder.parents):
         if place.is_dir():

@@ -42,6 +42,7 @@ _NOT_ONE_NUMBER = {1: "one bit", 32: "complex64", 128: "RGB", 1536: "float128", 
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # meter and micron; everything else is taken as mm
 _MM_AND_SECONDS = 2 | 8
 _KNOWN_FORMS = range(6)
+_SAME_PLACE = 0.1  # of the smallest voxel size: two forms that differ less say the same
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,13 @@ def parse(block: bytes) -> NiftiHeader:
     shape = _shape(fields)
     slope, intercept = float(fields["scl_slope"]), float(fields["scl_inter"])
     usable = math.isfinite(slope) and slope != 0
+    with np.errstate(all="ignore"):  # numbers that are none make an affine that is refused where it is used
+        affine = _affine(fields, shape, codes, mended)
     return NiftiHeader(
         shape,
         _dtype(fields).newbyteorder("<" if little else ">"),
         _offset(fields, len(block)),
-        _affine(fields, shape, codes, mended),
+        affine,
         slope if usable else 1.0,
         intercept if usable and math.isfinite(intercept) else 0.0,
         codes[0],
@@ -144,15 +147,38 @@ def _affine(fields: Any, shape: tuple[int, ...], codes: list[int], mended: list[
     sizes = _voxel_sizes(fields, mended)
     if codes[0]:
         affine = np.vstack([fields["srow"].astype(np.float64), [0, 0, 0, 1]])
+        mended += _contradictions(fields, shape, affine, sizes) if codes[1] else []
     elif codes[1]:
-        flag = float(fields["pixdim"][0])
-        if flag not in {1.0, -1.0}:
-            mended.append(f"pixdim[0] is {flag:g} and counts as 1")
-        affine = quaternion_affine(fields["quatern"], fields["qoffset"], sizes, -1.0 if flag == -1.0 else 1.0)
+        if float(fields["pixdim"][0]) not in {1.0, -1.0}:
+            mended.append(f"pixdim[0] is {fields['pixdim'][0]:g} and counts as 1")
+        affine = _qform(fields, sizes)
     else:
         affine = base_affine(shape, sizes)
-    affine[:3] *= _MM_PER_UNIT.get(int(fields["xyzt_units"]) & 7, 1.0)
+    affine[:3] *= _mm_per_unit(fields)
     return affine
+
+
+def _mm_per_unit(fields: Any) -> float:
+    return _MM_PER_UNIT.get(int(fields["xyzt_units"]) & 7, 1.0)
+
+
+def _qform(fields: Any, sizes: Matrix) -> Matrix:
+    return quaternion_affine(fields["quatern"], fields["qoffset"], sizes, -1.0 if float(fields["pixdim"][0]) == -1.0 else 1.0)
+
+
+def _contradictions(fields: Any, shape: tuple[int, ...], sform: Matrix, sizes: Matrix) -> list[str]:
+    """Tell when the qform puts the image elsewhere than the sform, beyond the shear that it cannot say: programs read either."""
+    try:
+        quaternion, lengths, flag = quaternion_of(sform)
+        expected = quaternion_affine(quaternion, sform[:3, 3], lengths, flag)
+        corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*(np.array([*shape, 1, 1])[:3] - 1), 1]
+        apart = float(np.linalg.norm((corners @ (expected - _qform(fields, sizes)).T)[:, :3], axis=1).max())
+    except (ValueError, np.linalg.LinAlgError):  # no qform to speak of; a damaged sform is refused by who uses it
+        return []
+    if not apart > _SAME_PLACE * float(lengths.min()):
+        return []
+    apart *= _mm_per_unit(fields)
+    return [f"sform and qform put it up to {apart:.3g} mm apart; the sform counts here, other programs may read the qform"]
 
 
 def _voxel_sizes(fields: Any, mended: list[str]) -> Matrix:
