@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from AtlasSegmentLib.names import require_inside, require_links_inside, safe_nam
 
 REVISED = "_revised"
 _ENDING = ".nii.gz"
+_log = logging.getLogger(__name__)
 
 
 def _organ_name(name: str) -> str:
@@ -136,7 +139,8 @@ def _closed(case: CaseFolder) -> CaseFolder:
 def find_cases(paths: list[Path]) -> list[CaseFolder]:
     """Return the cases that `paths` name: each is a case folder, or a dataset folder whose cases are meant.
 
-    Hidden entries, files and folders without a CT or predictions (such as exports) are passed over.
+    Hidden entries, files and folders without a CT or predictions (such as exports) are passed over; so are, with a warning, cases of
+    a dataset whose names cannot be used.
 
     Raises:
         DatasetError: A path does not exist or holds no case.
@@ -162,7 +166,17 @@ def _cases_at(path: Path) -> list[CaseFolder]:
     except OSError as error:
         message = f"{path}: the folder cannot be read ({error.strerror})."
         raise DatasetError(message, "Check its permissions.") from error
-    return [new_case(path, child.name) for child in children if _is_case(child)]
+    return list(_well_named(path, [child.name for child in children if _is_case(child)]))
+
+
+def _well_named(folder: Path, names: list[str]) -> Iterator[CaseFolder]:
+    for name in names:
+        try:
+            safe_name(name, "case name")
+        except DatasetError as error:  # one of ten thousand does not stop the others
+            _log.warning("%s: %s This folder is left out. %s", folder, error.message, error.remedy)
+        else:
+            yield new_case(folder, name)
 
 
 def _is_case(path: Path) -> bool:

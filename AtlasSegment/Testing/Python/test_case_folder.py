@@ -152,6 +152,14 @@ def test_a_new_case_is_named_and_not_made(tmp_path: Path) -> None:
     assert not case.folder.exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_case_whose_name_cannot_be_used_is_left_out_of_its_dataset_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("good", "what?", "line\nbreak"):
+        made(tmp_path / "set" / name)
+    assert [case.name for case in find_cases([tmp_path / "set"])] == ["good"]
+    assert caplog.text.count("left out") == 2
+
+
 @WITH_LINKS
 def test_a_linked_case_outside_the_dataset_is_refused(tmp_path: Path) -> None:
     outside = made(tmp_path / "elsewhere" / "case")
