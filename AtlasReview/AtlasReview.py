@@ -190,7 +190,7 @@ class AtlasReviewTest(ScriptedLoadableModuleTest):
 
     def test_aTaskIsReviewed(self) -> None:
         """Read a task, show it, change the mask through the scene, save and accept it."""
-        from AtlasReviewLib import scene
+        from AtlasReviewLib import scene, scene_mask
         from AtlasReviewLib.review_case import load_review_case
         from AtlasReviewLib.task_session import TaskSession
         from AtlasReviewLib.worklist_merge import open_worklist
@@ -202,12 +202,12 @@ class AtlasReviewTest(ScriptedLoadableModuleTest):
             loaded = load_review_case(dataset / task.case, task.organ)
             nodes = scene.show_task(loaded)
             session = TaskSession(worklist, loaded, task, "tester", Path(place) / "user")
-            mask = session.sparse(scene.edited_mask(nodes, loaded))
+            mask = scene_mask.edited_mask(nodes, loaded)
             self.assertFalse(session.is_changed(mask))
             changed = mask.dense()
             changed[0, 0, 0] = 1
-            scene.put_mask(nodes, session.sparse(loaded.ct.with_array(changed)))
-            edited = session.sparse(scene.edited_mask(nodes, loaded))
+            scene_mask.put_mask(nodes, session.sparse(loaded.ct.with_array(changed)))
+            edited = scene_mask.edited_mask(nodes, loaded)
             self.assertTrue(session.is_changed(edited))
             self.assertEqual(session.decide("accepted", edited).state, "accepted")
             self.assertFalse(session.is_changed(edited))

@@ -41,13 +41,22 @@ class Server:
         process: Its first process.
         folder: Data and sockets.
         port: On 127.0.0.1.
+        authority: Certificate that its own one, for the name localhost, is signed with; None without TLS.
     """
 
     process: subprocess.Popen[bytes]
     folder: Path
     port: int
+    authority: Path | None = None
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _made: str = ""
+
+    @property
+    def psql(self) -> str:
+        """The client that belongs to the server."""
+        place = binaries()
+        assert place is not None
+        return str(place / "psql")
 
     def url(self, database: str = "postgres", user: str = OWNER) -> str:
         """Return the address of a database."""
@@ -82,6 +91,13 @@ class Server:
         self.run(forced, "TRUNCATE task, event RESTART IDENTITY", database=name)
         return self._made
 
+    def admit(self, *lines: str) -> None:
+        """Add lines to pg_hba.conf, and let the server read it again."""
+        with (self.folder / "data" / "pg_hba.conf").open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+        self.run("SELECT pg_reload_conf()")
+        time.sleep(0.2)  # it answers before it has read the file
+
     def stop(self) -> None:
         """End the server and remove its data."""
         self.process.send_signal(signal.SIGQUIT)
@@ -89,11 +105,26 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def start(durable: bool = False) -> Server:
+def make_certificates(folder: Path) -> None:
+    """Write an authority (ca.crt), a certificate that it signs for the name localhost (server.crt, server.key), and another authority."""
+    short = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+
+    def make(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    for name in ("ca", "other"):
+        make("req", "-x509", *short, "-keyout", f"{name}.key", "-out", f"{name}.crt", "-subj", f"/CN=Hospital {name}")
+    make("req", *short, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    signing = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-copy_extensions", "copy"]
+    make("x509", "-req", "-in", "server.csr", "-out", "server.crt", *signing)
+
+
+def start(durable: bool = False, tls: bool = False) -> Server:
     """Start a server of its own.
 
     Args:
         durable: Flush to the disk as a server does that people rely on; otherwise fast.
+        tls: Only the superuser is admitted; `admit` adds lines to pg_hba.conf. It has a certificate for the name localhost.
     """
     place = binaries()
     assert place is not None
@@ -104,15 +135,25 @@ def start(durable: bool = False) -> Server:
     data = folder / "data"
     command = [place / "initdb", "-D", data, "-U", OWNER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True, **account)  # type: ignore[call-overload,unused-ignore]
-    (data / "pg_hba.conf").write_text(f"host all {GUARDED} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n")
+    everybody = f"host all {GUARDED} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
+    (data / "pg_hba.conf").write_text(f"host all {OWNER} 127.0.0.1/32 trust\n" if tls else everybody)
+    secured: dict[str, str] = {}
+    if tls:
+        make_certificates(folder)
+        for name in ("server.key", "server.crt"):
+            shutil.move(folder / name, data / name)
+            (data / name).chmod(0o600)
+            if account:
+                shutil.chown(data / name, "postgres", "postgres")
+        secured = {"ssl": "on"}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = {**_SETTINGS, **({} if durable else _FAST)}
+    settings = {**_SETTINGS, **({} if durable else _FAST), **secured}
     command = [place / "postgres", "-D", data, "-p", str(port), "-k", folder, *(f"--{name}={value}" for name, value in settings.items())]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **account)  # type: ignore[call-overload,unused-ignore]
-    server = Server(process, folder, port)
+    server = Server(process, folder, port, folder / "ca.crt" if tls else None)
     _wait(server)
     return server
 

@@ -70,9 +70,13 @@ class Desk:
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
-        """The texts of the table."""
+        """The texts of the table; of a long one that is not filled yet, `rows_until` returns the first."""
+        return self.rows_until(self.ui.taskTable.rowCount)
+
+    def rows_until(self, count: int) -> list[tuple[str, ...]]:
+        """Return the texts of the first rows of the table."""
         table = self.ui.taskTable
-        return [tuple(table.item(row, column).text() for column in range(5)) for row in range(table.rowCount)]
+        return [tuple(table.item(row, column).text() for column in range(5)) for row in range(min(count, table.rowCount))]
 
     @property
     def name(self) -> str:
@@ -88,4 +92,5 @@ class Desk:
     @property
     def notice(self) -> str:
         """What the panel says about the open task; "" while it says nothing."""
-        return "" if self.ui.noticeLabel.isHidden() else str(self.ui.noticeLabel.text)
+        said = [(self.ui.lookingFrame, self.ui.lookingLabel), (self.ui.noticeLabel, self.ui.noticeLabel)]
+        return "\n".join(str(label.text) for frame, label in said if not frame.isHidden())

@@ -43,7 +43,10 @@ NEEDS_MODELS = {
     "run_case",
 }
 """AtlasSegment asks for its packages; what runs a model may need them at its top."""
-NEEDS_WORKLIST = {"worklist_postgres", "worklist_schema", "worklist_sqlite", "worklist_transaction", "version_1", "version_2"}
+NEEDS_WORKLIST = {
+    *("worklist_next", "worklist_postgres", "worklist_schema", "worklist_sqlite", "worklist_transaction"),
+    *("version_1", "version_2", "version_3"),
+}
 """AtlasReview asks for its packages before it opens a worklist; what opens one may need them at its top."""
 
 # A name that is None in sys.modules cannot be imported, as if it were not installed; what a library imports at its top fails.

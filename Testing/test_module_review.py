@@ -188,19 +188,22 @@ def test_next_and_previous_walk_through_the_table(desk: Desk, dataset: Path) -> 
     desk.click(desk.ui.previousButton)
     desk.click(desk.ui.previousButton)
     assert desk.name == "first liver taken"
-    assert "end of the list" in desk.status
+    assert "beginning of the list" in desk.status
+    desk.click(desk.ui.previousUnfinishedButton)
+    assert "No unfinished task lies before this one." in desk.status
+    assert desk.name == "first liver taken"
     desk.go_to("zlast", "spleen")
+    desk.click(desk.ui.nextButton)
+    assert "end of the list" in desk.status
     desk.click(desk.ui.nextUnfinishedButton)
     assert desk.name == "first liver taken"  # once around
-    desk.click(desk.ui.previousUnfinishedButton)
-    assert desk.name == "zlast spleen taken"
 
 
 def test_the_next_task_is_read_ahead_and_the_ct_of_the_same_case_is_not_loaded_again(desk: Desk, dataset: Path) -> None:
     desk.open(dataset)
     desk.take_next()
     ahead, background = desk.panel.task._ahead, desk.panel.task.nodes.background
-    assert ahead.key == (dataset / "first", "kidney_left")
+    assert ahead.key[:2] == (dataset / "first", "kidney_left")
     desk.wait(lambda: not ahead.reading)
     desk.click(desk.ui.acceptButton)
     assert desk.name == "first kidney_left taken"

@@ -45,6 +45,13 @@ def unsaved(desk: Desk, dataset: Path) -> list[Autosave]:
     return find_autosaves(dataset, "Ada", desk.panel.context.fallback)
 
 
+def come_back_later(desk: Desk) -> None:
+    """Leave the task and open it again as if Slicer had been started anew: nothing is known of how the edits began."""
+    desk.click(desk.ui.nextButton)
+    desk.panel.left.clear()
+    desk.go_to("first", "liver")
+
+
 def kept(desk: Desk, dataset: Path) -> Any:
     """Return the only unsaved mask on the disk."""
     (found,) = unsaved(desk, dataset)
@@ -227,8 +234,7 @@ def test_a_reload_of_the_module_keeps_edits_and_offers_them(edited: Desk, datase
 
 def test_recovered_edits_are_one_undo_step_and_gone_from_the_disk_when_they_are_a_revision(edited: Desk, dataset: Path) -> None:
     mask = edited.mask()
-    edited.click(edited.ui.nextButton)
-    edited.go_to("first", "liver")
+    come_back_later(edited)
     before = edited.voxels()
     assert "liver of first" in edited.ui.bannerLabel.text
     edited.click(edited.ui.bannerYesButton)
@@ -244,8 +250,7 @@ def test_recovered_edits_are_one_undo_step_and_gone_from_the_disk_when_they_are_
 
 
 def test_edits_are_discarded_only_after_a_question(edited: Desk, dataset: Path, answers: Any) -> None:
-    edited.click(edited.ui.nextButton)
-    edited.go_to("first", "liver")
+    come_back_later(edited)
     answers.no()
     edited.ui.bannerNoButton.click()
     assert len(unsaved(edited, dataset)) == 1
@@ -257,8 +262,7 @@ def test_edits_are_discarded_only_after_a_question(edited: Desk, dataset: Path, 
 
 def test_edits_put_off_stay_on_the_disk_also_when_new_ones_are_made(edited: Desk, dataset: Path) -> None:
     first = edited.mask()
-    edited.click(edited.ui.nextButton)
-    edited.go_to("first", "liver")
+    come_back_later(edited)
     edited.ui.bannerLaterButton.click()
     assert edited.ui.bannerFrame.isHidden()
     edited.stroke(radius=14.0)

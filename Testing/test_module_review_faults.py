@@ -91,7 +91,8 @@ def test_a_list_that_gets_damaged_while_it_is_open_is_said(desk: Desk, dataset: 
     (dataset / NAME).write_bytes(b"junk" * 1000)
     desk.ui.takeNextButton.click()
     assert "damaged" in errors(answers)[0]
-    desk.panel.refresh(force=True)
+    desk.panel.refresh()
+    assert "The worklist cannot be reached since" in desk.ui.datasetNoticeLabel.text
     assert desk.name == ""
 
 
@@ -240,7 +241,7 @@ def test_a_finished_task_is_locked_until_it_is_reopened(desk: Desk, dataset: Pat
     assert "accepted by Ada" in desk.notice
     assert not desk.ui.segmentEditor.enabled
     assert not desk.ui.acceptButton.enabled
-    answers.yes()
+    answers.text("the dome is cut off")
     desk.click(desk.ui.reopenButton)
     assert desk.name == "first liver taken"
     assert desk.ui.segmentEditor.enabled
@@ -257,6 +258,7 @@ def test_what_another_reader_does_is_seen_without_a_click(desk: Desk, dataset: P
     other.set_state(other.take("first", "liver", "Bob"), "accepted", "Bob")
     desk.panel._nextRefresh = 0.0
     desk.panel.tick()
+    desk.wait(lambda: not desk.panel.sync.running)
     assert desk.rows[0][1:3] == ("first", "kidney_left")
 
 

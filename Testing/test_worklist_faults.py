@@ -2,61 +2,45 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from AtlasReviewLib.worklist import Worklist
+from Faults import worklist_checks, worklist_reader, worklist_readers
 
 pytest_plugins = ("postgres_server",)
 
 
-@pytest.fixture(scope="module")
-def faults(repository: Path) -> Any:
-    """Return the script as a module."""
-    spec = importlib.util.spec_from_file_location("worklist_readers", repository / "Testing" / "Faults" / "worklist_readers.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("backend", ["sqlite", "postgres"])
-def test_nothing_is_taken_twice_or_lost_while_readers_are_killed(
-    faults: Any, tmp_path: Path, backend: str, request: pytest.FixtureRequest
-) -> None:
+def test_nothing_is_taken_twice_or_lost_while_readers_are_killed(tmp_path: Path, backend: str, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue("postgres").empty_worklist() if backend == "postgres" else ""
-    report = faults.run(tmp_path, url, tasks=30, readers=2, kills=2, every=0.2, lease_seconds=3.0)
+    report = worklist_readers.run(tmp_path, url, tasks=30, readers=2, kills=2, every=0.2, lease_seconds=3.0)
     assert report.problems == []
     assert report.figures["kills"] == 2
     assert report.figures["events take"] >= 30
 
 
 @pytest.fixture
-def finished(faults: Any, tmp_path: Path) -> tuple[Worklist, Path]:
+def finished(tmp_path: Path) -> tuple[Worklist, Path]:
     """Return a list of three tasks that one reader accepted in this process, and the folder of the notes."""
     notes = tmp_path / "notes"
     notes.mkdir()
-    faults.make_dataset(tmp_path / "d", 3)
+    worklist_readers.make_dataset(tmp_path / "d", 3)
     worklist = Worklist(tmp_path / "d")
-    faults.fill(worklist, 3)
-    faults.read(tmp_path / "d", "", "Ada", faults.Notes(notes / "ada.txt"))
+    worklist_readers.fill(worklist, 3)
+    worklist_reader.read(tmp_path / "d", "", "Ada", worklist_reader.Notes(notes / "ada.txt"))
     return worklist, notes
 
 
-def test_the_checks_see_what_is_wrong(faults: Any, finished: tuple[Worklist, Path]) -> None:
+def test_the_checks_see_what_is_wrong(finished: tuple[Worklist, Path]) -> None:
     worklist, notes = finished
-    assert faults.check(worklist, notes, 3).problems == []
-    assert "4 tasks were made, 3 are there" in faults.check(worklist, notes, 4).problems
+    assert worklist_checks.check(worklist, notes, 3).problems == []
+    assert "4 tasks were made, 3 are there" in worklist_checks.check(worklist, notes, 4).problems
     task = worklist.tasks()[0]
 
     def problems() -> str:
-        return " | ".join(faults.check(worklist, notes, 3).problems)
+        return " | ".join(worklist_checks.check(worklist, notes, 3).problems)
 
     with worklist.store.writing() as db:
         row = db.row(task.case, task.organ)

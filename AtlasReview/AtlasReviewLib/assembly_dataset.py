@@ -11,7 +11,7 @@ from AtlasReviewLib.assembly_conflicts import FILE as CONFLICTS
 from AtlasReviewLib.assembly_conflicts import conflicts_csv
 from AtlasReviewLib.release_files import write_changed
 from AtlasReviewLib.release_layout import ReleaseFolder, is_assembled
-from AtlasReviewLib.review_verdicts import VERDICTS, Verdict
+from AtlasReviewLib.review_verdicts import Verdict, verdict_of
 from AtlasReviewLib.worklist import Worklist
 from AtlasReviewLib.worklist_place import place_of
 from AtlasSegmentLib.case_folder import CaseFolder
@@ -110,6 +110,7 @@ def verdicts_of_dataset(folder: Path) -> dict[str, dict[str, Verdict]]:
         worklist.close()
     found: dict[str, dict[str, Verdict]] = {}
     for task in tasks:
-        if task.state in VERDICTS:
-            found.setdefault(task.case, {})[task.organ] = Verdict(task.state, task.reader, task.comment)
+        verdict = verdict_of(task)
+        if verdict is not None:
+            found.setdefault(task.case, {})[task.organ] = verdict
     return found

@@ -63,13 +63,14 @@ def _level(value: object, name: str, path: Path) -> int:
     raise InputError(message, f"Use a whole number from 0, or {' or '.join(LEVEL_NAMES)}.")
 
 
-def decide(case: CaseFolder, organ: str, levels: Mapping[str, int] | None) -> Decision:
+def decide(case: CaseFolder, organ: str, levels: Mapping[str, int] | None, final: str | None = None) -> Decision:
     """Return which mask of an organ counts: what the readers of the highest level did last (save, import or roll back).
 
     Args:
         case: The case.
         organ: By the name of its files.
         levels: As `read_levels` gives them; None: what happened last counts.
+        final: Id of the revision that counts by adjudication whatever the levels are, "" for the prediction; None without one.
 
     Raises:
         InputError: The revision that counts is not the file that was saved.
@@ -78,7 +79,9 @@ def decide(case: CaseFolder, organ: str, levels: Mapping[str, int] | None) -> De
     current = next((revision for revision in revisions if revision.is_current), None)
     revised = case.average.revised_mask(organ)
     newest = Decision(current, revised if current is not None else None, None, {})
-    if levels is None or not revisions:
+    if final is not None and final != (current.id if current is not None else ""):
+        return _final(case, organ, final, revisions, current)
+    if final is not None or levels is None or not revisions:
         return newest
     log = [entry for entry in read_log(case.average.revisions(organ) / LOG_NAME) if entry.action != RECOVER]
     events = [(entry.reader, entry.file.removesuffix(ENDING)) for entry in log]
@@ -94,9 +97,20 @@ def decide(case: CaseFolder, organ: str, levels: Mapping[str, int] | None) -> De
         return Decision(current, newest.file, None, found)
     chosen = next((revision for revision in revisions if revision.id == wanted), None) if wanted else None
     if wanted and chosen is None:
-        message = f"{case.average.revisions(organ)}: the revision {wanted!r} counts by its reader's level, but its file is gone."
-        raise InputError(message, "Restore the file from a backup.")
+        raise _gone(case, organ, wanted, "by its reader's level")
     return Decision(chosen, _checked(chosen), current, found)
+
+
+def _final(case: CaseFolder, organ: str, final: str, revisions: list[Revision], current: Revision | None) -> Decision:
+    chosen = next((revision for revision in revisions if final and revision.id == final), None)
+    if final and chosen is None:
+        raise _gone(case, organ, final, "as two readings disagreed")
+    return Decision(chosen, _checked(chosen), current, {})
+
+
+def _gone(case: CaseFolder, organ: str, revision: str, why: str) -> InputError:
+    message = f"{case.average.revisions(organ)}: the revision {revision!r} counts {why}, but its file is gone."
+    return InputError(message, "Restore the file from a backup.")
 
 
 def _checked(revision: Revision | None) -> Path | None:

@@ -93,7 +93,9 @@ class _Planner:
         self.notes: list[str] = []
         self.load_original = _cached_original(case, self.key)
         found = verdicts_of(case) if options.verdicts is None else options.verdicts
-        self.verdicts = {o.name: found[name] for o in self.release for name in o.case_names if name in found}
+        named = {o.name: found[name] for o in self.release for name in o.case_names if name in found}
+        self.verdicts = {organ: verdict for organ, verdict in named.items() if not verdict.is_open}
+        self.open = {organ: verdict for organ, verdict in named.items() if verdict.is_open}
 
     def plan(self) -> AssemblyPlan:
         self._add("ct", self.case.ct)
@@ -116,10 +118,15 @@ class _Planner:
             "original_includes": self._original_includes(),
             "verdicts": {organ: {"state": v.state, "reader": v.reader} for organ, v in sorted(self.verdicts.items())},
             **({"paint_order": list(self.options.paint_order)} if self.options.paint_order else {}),
+            **({"disagreements": {organ: verdict.measured for organ, verdict in sorted(self.open.items())}} if self.open else {}),
             **({"reader_levels": dict(sorted(self.levels_used.items()))} if self.levels_used else {}),
         }
         self._require_as_recorded(organs)
         self._note_base()
+        self.notes += [
+            f"{organ}: two readings disagree ({verdict.measured}) and nobody has adjudicated; the first reading counts provisionally."
+            for organ, verdict in sorted(self.open.items())
+        ]
         known = (self.revisions, self.verdicts, self._left_out())
         models = [model_facts(self.case, name) for name in self.models]
         return AssemblyPlan(self.case, organs, self.inputs, parameters, *known, missing, self.notes, models)
@@ -170,9 +177,11 @@ class _Planner:
             if unfinished is not None:
                 what = f"revision {unfinished}" if unfinished else "the roll back to the prediction"
                 self.notes.append(f"{name}: {what} was interrupted before it became current; save it or roll back to it again.")
-            decision = decide(self.case, name, self.levels)
+            verdict = self.open.get(organ.name) or self.verdicts.get(organ.name)
+            decision = decide(self.case, name, self.levels, None if verdict is None else verdict.final)
             self.levels_used.update(decision.levels)
-            self._note_level(name, decision)
+            if verdict is None or verdict.final is None:
+                self._note_level(name, decision)
             counts, path = decision.revision, decision.file
             if counts is not None and path is not None:
                 self._add("revised", path, organ.name, revision=counts.id or None, reader=counts.reader)

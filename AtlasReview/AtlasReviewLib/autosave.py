@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from AtlasReviewLib.double_reading_case import SECOND, SecondCase, reading_case
 from AtlasReviewLib.reader_session import this_session
 from AtlasReviewLib.review_case import Stamp, read_mask_sparse, same_mask, stamp
 from AtlasReviewLib.revision_files import is_revision, split_id
@@ -53,6 +54,7 @@ class Autosave:
         time: UTC of the last write, ISO 8601.
         voxels: Foreground voxels, or None where the note beside it is missing or of another write.
         session: The program that wrote it, or "".
+        reading: 1, or 2 for edits of a second reading.
     """
 
     file: Path
@@ -62,6 +64,7 @@ class Autosave:
     time: str
     voxels: int | None = None
     session: str = ""
+    reading: int = 1
 
 
 class AutosaveFile:
@@ -79,7 +82,7 @@ class AutosaveFile:
         self._case, self._organ, self._now = case, organ, now
         self._reader = _reader_name(reader)
         name = f"{_PREFIX}{self._reader}{_ENDING}"
-        self._files = (case.average.revisions(organ) / name, _place(fallback, case.folder, organ) / name)
+        self._files = (case.average.revisions(organ) / name, _place(fallback, case, organ) / name)
         self._mine: dict[Path, Stamp] = {}
         self._aside: dict[Path, Stamp] = {}
 
@@ -124,6 +127,7 @@ class AutosaveFile:
         note = {
             "case": str(self._case.folder),
             "organ": self._organ,
+            "reading": _reading_of(self._case),
             "reader": self._reader,
             "session": this_session(),
             "time": self._now().astimezone(timezone.utc).isoformat(timespec="seconds"),
@@ -183,7 +187,7 @@ def _unlink(file: Path) -> None:
 
 def newer_revision(autosave: Autosave) -> tuple[str, str] | None:
     """Return (UTC in ISO 8601, reader) of the newest revision of the organ when it was saved after these edits; cheap."""
-    folder = CaseFolder(autosave.case).average.revisions(autosave.organ)
+    folder = reading_case(autosave.case, autosave.reading).average.revisions(autosave.organ)
     newest = max((split_id(path) for path in folder.glob(f"*{_ENDING}") if is_revision(path)), default=None)
     if newest is None:
         return None
@@ -202,21 +206,26 @@ def find_autosaves(dataset: Path, reader: str, fallback: Path) -> list[Autosave]
         DatasetError: The reader's name cannot be a file name.
     """
     name = _reader_name(reader)
-    found = [_found(path, path.parents[3], path.parent.name) for path in _files(dataset.glob("*/average/revisions"), name)]
+    found = [
+        _found(path, path.parents[3], path.parent.name, reading)
+        for reading, place in ((1, "average"), (2, SECOND))
+        for path in _files(dataset.glob(f"*/{place}/revisions"), name)
+    ]
     root = dataset.resolve()
     for path in _files(fallback.glob("*"), name):
-        case = Path(str(_read_note(path).get("case", "")))
+        note = _read_note(path)
+        case = Path(str(note.get("case", "")))
         if case.parent == root:
-            found.append(_found(path, case, path.parent.name))
+            found.append(_found(path, case, path.parent.name, 2 if note.get("reading") == 2 else 1))
     return sorted(found, key=lambda autosave: autosave.time, reverse=True)
 
 
 def autosaves_of_task(case: CaseFolder, organ: str, reader: str, fallback: Path) -> list[Autosave]:
     """Return the unsaved edits of a reader for one task, the newest first."""
     name = _reader_name(reader)
-    folders = [case.average.revisions(organ), _place(fallback, case.folder, organ)]
+    folders = [case.average.revisions(organ), _place(fallback, case, organ)]
     paths = [path for folder in folders for path in folder.glob(f"{_PREFIX}*{_ENDING}") if _is_of(path, name)]
-    return sorted((_found(path, case.folder, organ) for path in paths), key=lambda autosave: autosave.time, reverse=True)
+    return sorted((_found(path, case.folder, organ, _reading_of(case)) for path in paths), key=lambda autosave: autosave.time, reverse=True)
 
 
 def read_autosave(autosave: Autosave, grid: Grid) -> SparseVolume:
@@ -244,8 +253,13 @@ def _reader_name(reader: str) -> str:
     return safe_name(unicodedata.normalize("NFC", reader.strip()), "reader name")
 
 
-def _place(fallback: Path, case: Path, organ: str) -> Path:
-    digest = hashlib.sha256(str(case).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+def _reading_of(case: CaseFolder) -> int:
+    return 2 if isinstance(case, SecondCase) else 1
+
+
+def _place(fallback: Path, case: CaseFolder, organ: str) -> Path:
+    shown = str(case.folder / SECOND if _reading_of(case) == 2 else case.folder)
+    digest = hashlib.sha256(shown.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return fallback / digest / organ
 
 
@@ -259,14 +273,14 @@ def _is_of(path: Path, reader: str) -> bool:
     return name == reader or (aside is not None and aside["reader"] == reader)
 
 
-def _found(path: Path, case: Path, organ: str) -> Autosave:
+def _found(path: Path, case: Path, organ: str, reading: int) -> Autosave:
     name = path.name.removeprefix(_PREFIX).removesuffix(_ENDING)
     aside = _ASIDE.match(name)
     reader = aside["reader"] if aside else name
     written = datetime.fromtimestamp(max(0.0, stamp(path)[2] / 1e9), timezone.utc).isoformat(timespec="seconds")
     note = _read_note(path)
     if not note:
-        return Autosave(path, case, organ, reader, written)
+        return Autosave(path, case, organ, reader, written, reading=reading)
     voxels = note["voxels"] if isinstance(note.get("voxels"), int) else None
     return Autosave(
         path,
@@ -276,6 +290,7 @@ def _found(path: Path, case: Path, organ: str) -> Autosave:
         str(note.get("time") or written),
         voxels if isinstance(voxels, int) else None,
         str(note.get("session", "")),
+        reading,
     )
 
 

@@ -11,8 +11,10 @@ from AtlasReviewLib import commands_release, commands_simulate, revisions
 from AtlasReviewLib.assembly_dataset import finish_dataset
 from AtlasReviewLib.commands_doctor import doctor_command
 from AtlasReviewLib.commands_progress import progress_command
+from AtlasReviewLib.commands_revised import import_revised_command
 from AtlasReviewLib.commands_rounds import round_command
 from AtlasReviewLib.commands_worklist import worklist_app
+from AtlasReviewLib.double_reading_case import reading_case
 from AtlasReviewLib.release_layout import VERSIONS
 from AtlasReviewLib.run_case import ASSEMBLED, CASES, RunRequest, rank, run_case
 from AtlasSegmentLib import console
@@ -51,6 +53,7 @@ REPORT = "report.html"
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
     app.command("revise")(revise_command)
+    app.command("import-revised")(import_revised_command)
     app.command("run")(run_command)
     app.command("demo")(demo_command)
     app.command("progress")(progress_command)
@@ -69,13 +72,14 @@ def revise_command(
     comment: Annotated[str, typer.Option(help="A note for the log.")] = "",
     roll_back: Annotated[str | None, typer.Option(help=f'Id of a revision to make current again, or "{PREDICTION}".')] = None,
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Take an empty mask although the organ is not empty now.")] = False,
+    reading: Annotated[int, typer.Option(min=1, max=2, help="2 for the second reading of a task that two readers do.")] = 1,
     as_json: console.JsonOption = False,
 ) -> None:
     """Save a corrected mask, or go back to an older one, and show the history; nothing is ever overwritten or lost.
 
     Example: atlas revise data/hospital/scan liver --mask liver.nii.gz --reader "Dr. Ada"
     """
-    folder = open_case(case)
+    folder = reading_case(open_case(case), reading)
     if mask is not None and roll_back is not None:
         message = "--mask and --roll-back cannot be done at once."
         raise InputError(message, "Give one of them.")

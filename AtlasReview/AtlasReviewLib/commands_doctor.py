@@ -11,6 +11,7 @@ from AtlasReviewLib.doctor import Finding, examine
 from AtlasReviewLib.worklist import Worklist
 from AtlasReviewLib.worklist_place import place_of
 from AtlasReviewLib.worklist_rows import Event, Task
+from AtlasReviewLib.worklist_rules import Rules
 from AtlasSegmentLib import console
 from AtlasSegmentLib.errors import AtlasError
 
@@ -26,9 +27,9 @@ def doctor_command(
 
     Example: atlas doctor data/hospital --repair
     """
-    findings = _findings(dataset)
+    findings = findings_of(dataset)
     mended = [finding for finding in findings if repair and finding.repair is not None and _mend(finding)]
-    left = _findings(dataset) if mended else findings
+    left = findings_of(dataset) if mended else findings
     if as_json:
         shown = [
             {"kind": one.kind, "where": one.where, "text": one.text, "remedy": one.remedy, "repairable": bool(one.repair)} for one in left
@@ -40,16 +41,18 @@ def doctor_command(
         raise typer.Exit(console.EXIT_SOME_FAILED)
 
 
-def _findings(dataset: Path) -> list[Finding]:
+def findings_of(dataset: Path) -> list[Finding]:
+    """Return what does not fit together in a dataset folder and its worklist; nothing is changed. Raises as `Worklist`."""
     tasks: list[Task] = []
     events: list[Event] = []
+    rules = Rules()
     if place_of(dataset).exists:
         worklist = Worklist(dataset, read_only=True)
         try:
-            tasks, events = worklist.tasks(), worklist.events()
+            tasks, events, rules = worklist.every_task(), worklist.events(), worklist.rules()
         finally:
             worklist.close()
-    return list(examine(dataset, tasks, events))
+    return list(examine(dataset, tasks, events, rules))
 
 
 def _mend(finding: Finding) -> bool:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
+from AtlasReviewLib.double_reading_case import reading_case
+from AtlasReviewLib.double_reading_statistics import COLUMNS as AGREEMENT_COLUMNS
+from AtlasReviewLib.double_reading_statistics import Comparison, comparisons_of, not_compared, plain
+from AtlasReviewLib.double_reading_statistics import cells as row_cells
+from AtlasReviewLib.double_reading_statistics import summed as agreement
 from AtlasReviewLib.progress_page import COLUMNS, Progress, cells, progress_page
 from AtlasReviewLib.report_html import NOTHING, Number
 from AtlasReviewLib.review_statistics import KEYS, Key, Work, summed, works_of
@@ -48,13 +54,18 @@ def progress_command(
     first = _day(since)
     tasks: list[Task] = []
     works: list[Work] = []
+    comparisons: list[Comparison] = []
+    left = 0
     with console.progress_bar("progress") as bar:
         for number, folder in enumerate(datasets):
             bar(number / len(datasets), folder.name)
             found = _read(folder, masks=masks)
             tasks += found[0]
             works += [work for work in found[1] if work.day >= first]
-    progress = Progress.of(tasks, works, datetime.now(timezone.utc).date(), bound)
+            comparisons += found[2]
+            left += found[3]
+    progress = Progress.of(tasks, works, datetime.now(timezone.utc).date(), bound, comparisons)
+    progress = replace(progress, not_compared=left)
     title = f"Review of {', '.join(folder.absolute().name for folder in datasets)}"
     if table is not None:
         write_text(table, csv_text(works))
@@ -81,22 +92,24 @@ def _day(since: str | None) -> str:
         raise InputError(message, "Write it as 2026-11-21.") from error
 
 
-def _read(folder: Path, *, masks: bool) -> tuple[list[Task], list[Work]]:
+def _read(folder: Path, *, masks: bool) -> tuple[list[Task], list[Work], list[Comparison], int]:
     if not place_of(folder).exists:
         message = f"{folder}: has no worklist."
         raise DatasetError(message, "Open the folder in Atlas Review first, or run: atlas worklist build FOLDER")
     worklist = Worklist(folder, read_only=True)
     try:
-        tasks, events = worklist.tasks(), worklist.events()
+        tasks, events, pairs = worklist.tasks(), worklist.events(), worklist.pairs()
     finally:
         worklist.close()
     with remembered(folder) as memory:
         changes = list(_changes(folder, memory)) if masks else []
-    return tasks, works_of(folder.absolute().name, events, changes)
+    name = folder.absolute().name
+    return tasks, works_of(name, events, changes), comparisons_of(name, pairs), not_compared(pairs)
 
 
 def _changes(folder: Path, memory: dict[str, Change]) -> Iterator[tuple[str, Revision, Change]]:
-    for case in find_cases([folder]):
+    views = (reading_case(case, reading) for case in find_cases([folder]) for reading in (1, 2))
+    for case in views:
         for organ in organs_with_revisions(case):
             for revision, change in changes_of(case, organ, memory):
                 if revision.id:
@@ -127,14 +140,24 @@ def _show(title: str, progress: Progress, keys: tuple[Key, ...], as_json: bool) 
     if as_json:
         content: dict[str, Any] = {"tasks": dict(progress.states), "finished": progress.finished, "total": progress.total}
         found = [{**{key: getattr(row, key) for key in keys}, **_numbers(row)} for row in rows]
+        content["agreement"] = [plain(row) for row in agreement(progress.comparisons)]
         content["remaining"] = {**vars(progress.remaining), "may_stop": progress.remaining.may_stop}
         console.print_json({**content, "expected_end": end.isoformat() if end else None, "rows": found})
         return
     console.print_line(f"{title}: {progress.finished} of {progress.total} tasks decided.")
     console.print_line(progress.remaining.told())
+    if progress.team_told():
+        console.print_line(progress.team_told())
     if end:
         console.print_line(f"At the pace of the last days with decisions it ends on {end.isoformat()}.")
+    _show_agreement(progress)
     console.print_table("What was done", (*keys, *COLUMNS), [(*(getattr(row, key) for key in keys), *map(str, cells(row))) for row in rows])
+
+
+def _show_agreement(progress: Progress) -> None:
+    rows = [(" and ".join(row.readers), row.organ, *row_cells(row)) for row in agreement(progress.comparisons)]
+    if rows:
+        console.print_table("Agreement of two readings", ("readers", "organ", *AGREEMENT_COLUMNS), rows)
 
 
 def _numbers(work: Work) -> dict[str, Any]:

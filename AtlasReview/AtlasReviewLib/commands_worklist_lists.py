@@ -13,9 +13,13 @@ import typer
 from AtlasReviewLib import worklist_lists as lists
 from AtlasReviewLib.worklist import Worklist
 from AtlasReviewLib.worklist_copy import copy_to_server
+from AtlasReviewLib.worklist_merge import merge
 from AtlasReviewLib.worklist_place import FILE, checked_url, place_of
+from AtlasReviewLib.worklist_scan import Scan
 from AtlasSegmentLib import console
-from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.case_folder import find_cases
+from AtlasSegmentLib.errors import AtlasError, InputError
+from AtlasSegmentLib.progress import ProgressCallback
 
 ROLE = "atlas_readers"
 DatasetArgument = Annotated[Path, typer.Argument(readable=False, help="Dataset folder.")]
@@ -36,6 +40,24 @@ def opened(dataset: Path, url: str, read_only: bool = False) -> Iterator[Worklis
         yield worklist
     finally:
         worklist.close()
+
+
+def place_findings(worklist: Worklist, scan: Scan, file: Path | None, progress: ProgressCallback) -> list[str]:
+    """Let findings of a file, or of checks that are run now, place tasks; return what they name that is not there."""
+    from AtlasQualityLib.checks import check_case
+    from AtlasReviewLib.worklist_findings import apply_findings, read_findings_file
+
+    problems, found = [], [] if file is None else read_findings_file(file)
+    cases = [] if file is not None else find_cases([worklist.folder])
+    for number, case in enumerate(cases):
+        progress(number / len(cases), f"check {case.name}")
+        try:
+            found += check_case(case)
+        except AtlasError as error:
+            problems.append(error.message)
+    applied = apply_findings(worklist, found)
+    merge(worklist, scan)
+    return [*problems, *applied.problems]
 
 
 def import_command(

@@ -12,13 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from AtlasReviewLib.doctor_history import check_history
+from AtlasReviewLib.doctor_team import check_team
+from AtlasReviewLib.double_reading_case import reading_case
 from AtlasReviewLib.reader_session import may_be_alive
 from AtlasReviewLib.revision_changes import organs_with_revisions
 from AtlasReviewLib.revision_files import is_revision
 from AtlasReviewLib.revision_log import ROLLBACK, read_log
+from AtlasReviewLib.revision_unlisted import KIND as UNLISTED
+from AtlasReviewLib.revision_unlisted import decided, unlisted_revision
 from AtlasReviewLib.revisions import LOG_NAME, Revision, complete, history, unfinished_revision
 from AtlasReviewLib.task_states import OWNED
 from AtlasReviewLib.worklist_rows import Event, Task
+from AtlasReviewLib.worklist_rules import Rules
 from AtlasSegmentLib.case_folder import CaseFolder, find_cases
 from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.files import remove_stale_temporaries, sha256_of, stale_temporaries
@@ -43,22 +48,25 @@ class Finding:
     repair: Callable[[], object] | None = field(default=None, compare=False)
 
 
-def examine(dataset: Path, tasks: Iterable[Task], events: Iterable[Event]) -> Iterator[Finding]:
+def examine(dataset: Path, tasks: Iterable[Task], events: Iterable[Event], rules: Rules | None = None) -> Iterator[Finding]:
     """Yield everything that does not fit together, case by case, then the worklist.
 
     Args:
         dataset: The dataset folder.
-        tasks: Of its worklist; none where it has no worklist.
+        tasks: Of its worklist, second readings too; none where it has no worklist.
         events: Its history, oldest first.
+        rules: How it is reviewed.
     """
     known = {case.name: case for case in find_cases([dataset])}
     tasks, events = list(tasks), list(events)
     for case in known.values():
-        for organ in organs_with_revisions(case):
-            yield from check_revisions(case, organ)
+        for view in (case, reading_case(case, 2)):
+            for organ in organs_with_revisions(view):
+                yield from check_revisions(view, organ)
         yield from _leftovers(case)
     yield from _check_tasks(known, tasks, events)
     yield from (Finding(*told) for told in check_history(tasks, events))
+    yield from (Finding(*told) for told in check_team(known.values(), tasks, events, rules or Rules()))
 
 
 def check_revisions(case: CaseFolder, organ: str) -> Iterator[Finding]:
@@ -119,17 +127,22 @@ def _leftovers(case: CaseFolder) -> Iterator[Finding]:
 
 
 def _check_tasks(cases: dict[str, CaseFolder], tasks: list[Task], events: list[Event]) -> Iterator[Finding]:
-    hashes: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    hashes: dict[tuple[str, str, int], dict[str, str]] = defaultdict(dict)
     for event in events:
         if event.revision and event.sha256:
-            hashes[event.case, event.organ][event.revision] = event.sha256
+            hashes[event.case, event.organ, event.reading][event.revision] = event.sha256
+    last = decided(events)
     for task in tasks:
         where = f"{task.case}, {task.organ}"
         if task.case not in cases:
             text = f"The worklist has it ({task.state}), but there is no case folder {task.case}."
             yield Finding("task without a case", where, text, "Put the case back; opening the list hides the task until then.")
             continue
-        yield from _check_files(where, cases[task.case], task, hashes[task.case, task.organ])
+        view, named = reading_case(cases[task.case], task.reading), hashes[task.case, task.organ, task.reading]
+        yield from _check_files(where, view, task, named)
+        told = unlisted_revision(view, task, named, last.get((task.case, task.organ, task.reading)))
+        if told:
+            yield Finding(UNLISTED, where, told, "Open the task, look at the mask and accept it: then the list names it.")
         if task.state in OWNED and task.session and not may_be_alive(task.session):
             text = f"It is {task.state} by {task.reader}, whose program has ended without giving it back."
             yield Finding("task of a dead program", where, text, f"{task.reader} can open it again; everybody else takes it over.")

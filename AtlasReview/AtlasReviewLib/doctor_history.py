@@ -23,10 +23,10 @@ def check_history(tasks: Iterable[Task], events: Iterable[Event]) -> Iterator[To
     """
     events = list(events)
     yield from _check_order(events)
-    last: dict[tuple[str, str], str] = {}
-    seconds: dict[tuple[str, str], float] = {}
+    last: dict[tuple[str, str, int], str] = {}
+    seconds: dict[tuple[str, str, int], float] = {}
     for event in events:
-        key = (event.case, event.organ)
+        key = (event.case, event.organ, event.reading)
         if not event.organ:
             continue
         seconds[key] = seconds.get(key, 0.0) + event.seconds
@@ -37,7 +37,8 @@ def check_history(tasks: Iterable[Task], events: Iterable[Event]) -> Iterator[To
             yield ("gap in the history", f"{event.case}, {event.organ}", text, _RESTORE)
         last[key] = event.state_after or event.state_before or before or ""
     for task in tasks:
-        yield from _check_task(task, last.get((task.case, task.organ)), seconds.get((task.case, task.organ), 0.0))
+        key = (task.case, task.organ, task.reading)
+        yield from _check_task(task, last.get(key), seconds.get(key, 0.0))
 
 
 def _check_task(task: Task, last: str | None, seconds: float) -> Iterator[Told]:

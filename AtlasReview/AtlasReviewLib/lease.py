@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from AtlasReviewLib.reader_session import this_session
-from AtlasReviewLib.task_states import ASIDE, FINISHED, OWNED, REVISED, TAKEN, WAITING
-from AtlasReviewLib.worklist_rows import Changes, Row, TaskTakenError, before, is_mine, require_free, task_of
+from AtlasReviewLib.task_states import ASIDE, CHECKED, FINISHED, OWNED, READ, REVISED, TAKEN, WAITING
+from AtlasReviewLib.worklist_rows import Changes, Row, TaskTakenError, before, has_read, is_mine, require_free, task_of, with_reader
 from AtlasSegmentLib.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ def take(db: Transaction, row: Row, reader: str, kind: str = "take") -> Row:
     if is_mine(row, reader):
         return extend(db, row)
     hold: Changes = {"reader": reader, "session": this_session(), "lease_until": lease_end(db.time())}
+    if row["stage"] not in CHECKED and not has_read(row, reader):
+        hold["readers"] = with_reader(row, reader)
+        db.tell_other(row, reader)
     if row["assignee"] not in ("", reader):
         hold["assignee"] = ""
     if row["state"] in OWNED:
@@ -134,5 +137,10 @@ def revisit(db: Transaction, row: Row, reader: str, reason: str, to: str = "") -
     if row["state"] not in (*FINISHED, *ASIDE):
         message = f"{where}: is {row['state']}, neither decided nor put aside."
         raise InputError(message, "Take it.")
-    changes: Changes = {**before(row), "state": WAITING, "reader": "", "assignee": to}
+    changes: Changes = {**before(row), "state": WAITING, "reader": "", "assignee": to, **read_again(row)}
     return db.change(row, "revisit", reader, changes, comment=reason.strip())
+
+
+def read_again(row: Row) -> Changes:
+    """Return the columns of a decided task that is read again, by anybody; one put aside while it was checked goes on being checked."""
+    return {"level": 1, "stage": READ} if row["state"] in FINISHED else {}

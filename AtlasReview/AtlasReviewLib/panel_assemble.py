@@ -11,9 +11,8 @@ from slicer.i18n import tr as _
 
 from AtlasReviewLib.panel_context import ReviewContext
 from AtlasReviewLib.release_layout import VERSIONS
-from AtlasReviewLib.review_verdicts import ReviewCount, count_tasks
+from AtlasReviewLib.review_verdicts import ReviewCount, count_states
 from AtlasReviewLib.scene_assembled import show_assembled
-from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.panel_errors import displayable, guarded
 from AtlasSegmentLib.panel_job import ApplyCancel, PanelJob
 
@@ -67,12 +66,8 @@ class AssemblePanel:
     def update(self) -> None:
         """Enable Assemble, or say why it is not; say how far the review is."""
         self._button.setReason(self.reason())
-        worklist = self._context.worklist
-        try:
-            text = "" if worklist is None else reviewText(count_tasks(worklist.tasks()))
-        except AtlasError as error:  # an unreadable list is told where it is opened
-            text = error.message
-        self.ui.reviewCountLabel.setText(displayable(text))
+        text = "" if self._context.worklist is None else reviewText(count_states(self._context.index.counts()))
+        self.ui.reviewCountLabel.setText(text)
 
     def start(self) -> None:
         """Assemble the dataset in the child process."""

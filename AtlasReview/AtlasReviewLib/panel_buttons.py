@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 from AtlasReviewLib.panel_links import Links
-from AtlasReviewLib.panel_texts import stateText, taskDetails, taskHeading
-from AtlasReviewLib.task_states import FINISHED, OWNED
+from AtlasReviewLib.panel_texts import heldText, taskDetails, taskHeading
+from AtlasReviewLib.task_states import FINISHED, OWNED, VERIFY
 from AtlasSegmentLib.panel_errors import displayable, guarded
 from AtlasSegmentLib.panel_shortcuts import PanelShortcuts
 
@@ -42,7 +42,10 @@ class ReviewButtons:
             (ui.takeNextButton, panel.navigation.takeNext, ""),
             (ui.addOrganButton, panel.navigation.addOrgan, ""),
             (ui.takeOverButton, panel.decisions.takeOver, ""),
-            (ui.reopenButton, panel.decisions.reopen, ""),
+            (ui.handOverButton, panel.team.handOver, ""),
+            (ui.sendBackButton, panel.team.sendBack, ""),
+            (ui.reopenButton, panel.team.reopen, ""),
+            (ui.putBackButton, panel.team.putBack, ""),
         )
         self._links = Links()
         for button, call, key in keyed:
@@ -51,11 +54,13 @@ class ReviewButtons:
                 self.shortcuts.bind(key, button)
         for button, key in ((ui.nextSpotButton, "N"), (ui.previousSpotButton, "Shift+N"), (ui.overlayButton, "H"), (ui.maskButton, "M")):
             self.shortcuts.bind(key, button)
-        self._tips = {button: button.toolTip for button in self._editing()}
-
-    def _editing(self) -> tuple[Any, ...]:
-        ui = self.ui
-        return (ui.saveButton, ui.acceptButton, ui.rejectButton, ui.flagButton, ui.skipButton)
+        panel.carry.bindKeys(self.shortcuts)
+        verdicts = (ui.saveButton, ui.acceptButton, ui.rejectButton, ui.flagButton, ui.skipButton)
+        self._editing = (*verdicts, ui.handOverButton, ui.sendBackButton)
+        self._walking = (ui.nextButton, ui.previousButton, ui.nextUnfinishedButton, ui.previousUnfinishedButton)
+        self._looking = (ui.overlayButton, ui.maskButton, ui.nextSpotButton, ui.previousSpotButton)
+        known = (*self._editing, *self._walking, *self._looking, ui.takeNextButton, ui.commentEdit)
+        self._tips = {widget: widget.toolTip for widget in known}
 
     def reason(self) -> str:
         """Return why the open task cannot be changed, or ""."""
@@ -68,56 +73,74 @@ class ReviewButtons:
             return _("The dataset folder cannot be written: you can only look.")
         if task.is_mine(self._panel.context.reader):
             return self._panel.task.broken
-        if task.state in FINISHED:
-            text = _("This task is {state} by {reader}. Reopen it to change it.")
-        elif task.state in OWNED:
-            text = _("{reader} has this task ({state}). You can only look.")
-        else:
-            text = _("This task is {state}. Open it again to go on with it.")
-        return displayable(text.format(state=stateText(task.state), reader=task.reader))
+        return displayable(heldText(task))
 
     def update(self) -> None:
         """Enable what can be done now; the reason is the tool tip of what cannot."""
-        reason = self.reason()
-        for button, tip in self._tips.items():
-            button.setEnabled(not reason)
-            button.setToolTip(reason or tip)
-        self.ui.commentEdit.setEnabled(not reason)
-        is_open = self._panel.context.worklist is not None
-        for button in (self.ui.nextButton, self.ui.previousButton, self.ui.nextUnfinishedButton, self.ui.previousUnfinishedButton):
-            button.setEnabled(is_open)
-        self.ui.takeNextButton.setEnabled(is_open)
-        shown = self._panel.task.session is not None
-        self.ui.overlayButton.setEnabled(shown and self._panel.task.nodes is not None and self._panel.task.nodes.overlay is not None)
-        self.ui.maskButton.setEnabled(shown)
+        panel, reason = self._panel, self.reason()
+        for widget in (*self._editing, self.ui.commentEdit):
+            self._enable(widget, reason)
+        closed = "" if panel.context.worklist is not None else _("Open a dataset folder first.")
+        for button in self._walking:
+            self._enable(button, closed)
+        self._enable(self.ui.takeNextButton, closed or panel.only.problem)
+        only = panel.only.text()
+        if only and self.ui.takeNextButton.enabled:
+            self.ui.takeNextButton.setToolTip(_("{what}. Only: {filter}").format(what=self._tips[self.ui.takeNextButton], filter=only))
+        session, nodes = panel.task.session, panel.task.nodes
+        unread = "" if session is not None else _("Open a task first.")
+        without = _("No attention map of this organ is shown.") if nodes is None or nodes.overlay is None else ""
+        self._enable(self.ui.overlayButton, unread or without)
+        self._enable(self.ui.maskButton, unread)
+        spots = "" if session is not None and session.loaded.hot_spots else _("No hot spot is known for this organ.")
+        for button in (self.ui.nextSpotButton, self.ui.previousSpotButton):
+            self._enable(button, unread or spots)
+
+    def _enable(self, widget: Any, reason: str) -> None:
+        widget.setEnabled(not reason)
+        widget.setToolTip(reason or self._tips[widget])
 
     def showNotice(self) -> None:
         """Show what is open, and what to know about it."""
         panel, task = self._panel, self._panel.task.task
         if task is None:
             self.ui.taskLabel.setText(_("No task is open."))
+            self.ui.taskLabel.setToolTip("")
         else:
             self.ui.taskLabel.setText(displayable(taskHeading(task)))
             self.ui.taskLabel.setToolTip(displayable(taskDetails(task)))
-        lines = [panel.task.problem] if panel.task.problem else []
         reason = self.reason()
-        if reason and task is not None and panel.task.session is not None:
-            lines.append(reason)
-        session, nodes = panel.task.session, panel.task.nodes
-        if session is not None and nodes is not None and not reason and not nodes.has_background:
-            lines.append(_("The CT was removed from the scene; your edits are kept. Open another task and then this one to see it again."))
-        if session is not None:
-            lines += session.loaded.problems
-            overlap = session.loaded.overlap_ml
-            if overlap >= _OVERLAP_ML and not reason:
-                text = _("{volume:.2f} ml lie in other organs too. Erase there, or untick Keep out of neighbors to draw there.")
-                lines.append(text.format(volume=overlap))
+        lines = [panel.task.problem] if panel.task.problem else []
+        lines += self._toKnow(reason)
         self.ui.noticeLabel.setText(displayable("\n".join(lines)))
         self.ui.noticeLabel.setVisible(bool(lines))
-        locked = session is not None and not session.worklist.read_only and task is not None
-        held = locked and task is not None and task.state in OWNED and not task.is_mine(panel.context.reader)
-        self.ui.takeOverButton.setVisible(bool(held))
-        self.ui.reopenButton.setVisible(bool(locked and task is not None and task.state in FINISHED))
+        self._showLooking(reason)
+
+    def _toKnow(self, reason: str) -> list[str]:
+        session, nodes = self._panel.task.session, self._panel.task.nodes
+        if session is None:
+            return []
+        lines = list(session.loaded.problems)
+        if nodes is not None and not reason and not nodes.has_background:
+            lines.append(_("The CT was removed from the scene; your edits are kept. Open another task and then this one to see it again."))
+        overlap = session.loaded.overlap_ml
+        if overlap >= _OVERLAP_ML and not reason:
+            text = _("{volume:.2f} ml lie in other organs too. Erase there, or untick Keep out of neighbors to draw there.")
+            lines.append(text.format(volume=overlap))
+        return lines
+
+    def _showLooking(self, reason: str) -> None:
+        """Show the banner that says why the task is only for looking, with what can be done about it."""
+        panel, task, session = self._panel, self._panel.task.task, self._panel.task.session
+        shown = bool(reason) and task is not None and session is not None
+        self.ui.lookingLabel.setText(reason if shown else "")
+        self.ui.lookingFrame.setVisible(shown)
+        mine = task is not None and task.is_mine(panel.context.reader)
+        state = task.state if shown and task is not None and session is not None and not session.worklist.read_only else ""
+        self.ui.takeOverButton.setVisible(state in OWNED and not mine)
+        for button in (self.ui.reopenButton, self.ui.putBackButton):
+            button.setVisible(state in FINISHED)
+        self.ui.sendBackButton.setVisible(mine and task is not None and task.stage == VERIFY)
 
     def cleanup(self) -> None:
         """Let go of keys and buttons."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import slicer
 
 from AtlasReviewLib.worklist import Worklist
+from AtlasReviewLib.worklist_index import Rows, WorklistIndex
+from AtlasReviewLib.worklist_rows import ANY, TaskFilter
+from AtlasReviewLib.worklist_rules import Rules
 
 
 @dataclass
@@ -19,11 +23,24 @@ class ReviewContext:
         worklist: Its worklist, or None.
         reader: Name of the reader, checked; "" while no dataset is open.
         fallback: Folder of the user for edits that cannot be kept in the dataset.
+        index: The tasks as they were read last.
+        only: Which tasks the reader wants to be given.
+        order: Puts rows of the list into the order that the reader chose, or None.
+        rules: How the dataset is reviewed, as it was when it was opened.
     """
 
     fallback: Path
     worklist: Worklist | None = None
     reader: str = ""
+    index: WorklistIndex = field(default_factory=WorklistIndex)
+    only: TaskFilter = ANY
+    order: Callable[[WorklistIndex, Rows], Rows] | None = None
+    rules: Rules = field(default_factory=Rules)
+
+    @property
+    def level(self) -> int:
+        """Up to which level the reader may decide tasks."""
+        return self.rules.may_up_to(self.reader)
 
     @property
     def folder(self) -> Path:

@@ -14,17 +14,21 @@ from AtlasReviewLib.background import Work
 from AtlasReviewLib.panel_background import PanelWork
 from AtlasReviewLib.panel_context import ReviewContext
 from AtlasReviewLib.panel_links import Links
+from AtlasReviewLib.panel_sync import News, look
 from AtlasReviewLib.worklist import Worklist, checked_reader
+from AtlasReviewLib.worklist_deadline import bound_servers, release_servers
+from AtlasReviewLib.worklist_index import WorklistIndex
 from AtlasReviewLib.worklist_merge import open_worklist
 from AtlasReviewLib.worklist_place import place_of
 from AtlasReviewLib.worklist_rebuild import rebuild_worklist
+from AtlasReviewLib.worklist_rules import Rules
 from AtlasReviewLib.worklist_store import WorklistDamagedError, needed_packages
 from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.panel_errors import displayable, guarded, showError
 from AtlasSegmentLib.panel_packages import ensurePackages
 
 _FOLDER_KEY, _READER_KEY = "AtlasReview/dataset", "AtlasReview/reader"
-Opened = tuple[Worklist, Sequence[str], Sequence[Autosave]]
+Opened = tuple[Worklist, Sequence[str], Sequence[Autosave], Rules, News]
 
 
 class DatasetPanel:
@@ -34,15 +38,16 @@ class DatasetPanel:
         ui: The widgets of the panel.
         context: Gets the worklist and the reader.
         onClosing: Called before another dataset is opened; False keeps the one that is open.
-        onOpened: Called when a dataset was opened, with unsaved edits that were found in it.
+        onOpened: Called when a dataset was opened, with unsaved edits that were found in it, and its tasks.
     """
 
     def __init__(
-        self, ui: Any, context: ReviewContext, onClosing: Callable[[], bool], onOpened: Callable[[Sequence[Autosave]], None]
+        self, ui: Any, context: ReviewContext, onClosing: Callable[[], bool], onOpened: Callable[[Sequence[Autosave], News], None]
     ) -> None:
         self.ui, self._context, self._onClosing, self._onOpened = ui, context, onClosing, onOpened
         self._work = PanelWork(ui.openProgress)
-        self._problem = ""
+        self._problem = self._trouble = ""
+        self._bound = False
         settings = slicer.app.userSettings()
         ui.folderPath.setCurrentPath(str(settings.value(_FOLDER_KEY) or ""))
         ui.readerEdit.setText(str(settings.value(_READER_KEY) or ""))
@@ -78,9 +83,14 @@ class DatasetPanel:
         self.ui.openButton.setToolTip(reason or _("Read the cases of the folder and open its worklist"))
         self.ui.openReasonLabel.setText(reason)
         self.ui.openReasonLabel.setVisible(bool(reason))
-        notice = "\n".join(part for part in (self._problem, self._notice()) if part)
+        notice = "\n".join(part for part in (self._trouble, self._problem, self._notice()) if part)
         self.ui.datasetNoticeLabel.setText(notice)
         self.ui.datasetNoticeLabel.setVisible(bool(notice))
+
+    def setTrouble(self, text: str) -> None:
+        """Show what is wrong with the worklist, "" when it is well again."""
+        self._trouble = text
+        self.update()
 
     def _notice(self) -> str:
         worklist = self._context.worklist
@@ -111,7 +121,11 @@ class DatasetPanel:
             return
         self.ui.commentEdit.setText("")  # it was about a task of the dataset that was open
         self.close()
-        ensurePackages(needed_packages(place_of(folder)), _("Atlas Review"))
+        place = place_of(folder)
+        ensurePackages(needed_packages(place), _("Atlas Review"))
+        if place.url:
+            bound_servers()
+            self._bound = True
         settings = slicer.app.userSettings()
         settings.setValue(_FOLDER_KEY, str(folder))
         settings.setValue(_READER_KEY, reader)
@@ -119,7 +133,8 @@ class DatasetPanel:
 
         def read(work: Work[Opened]) -> Opened:
             worklist, scan = open_worklist(folder, work.progress)
-            return worklist, scan.problems, find_autosaves(folder, reader, fallback)
+            worklist.viewer = reader
+            return worklist, scan.problems, find_autosaves(folder, reader, fallback), worklist.rules(), look(worklist, -1)
 
         self._start(Work(read), folder, reader, then)
 
@@ -128,12 +143,12 @@ class DatasetPanel:
         self.update()
 
     def _onRead(self, opened: Opened, reader: str, then: Callable[[], None] | None) -> None:
-        worklist, problems, autosaves = opened
-        self._context.worklist, self._context.reader = worklist, reader
+        worklist, problems, autosaves, rules, news = opened
+        self._context.worklist, self._context.reader, self._context.rules = worklist, reader, rules
         self._problem = displayable("\n".join(problems))
         self.update()
         self.ui.datasetButton.setCollapsed(True)  # room for the work
-        self._onOpened(autosaves)
+        self._onOpened(autosaves, news)
         if then is not None:
             then()
 
@@ -149,8 +164,9 @@ class DatasetPanel:
 
         def rebuild(work: Work[Opened]) -> Opened:
             worklist, kept = rebuild_worklist(folder, work.progress)
+            worklist.viewer = reader
             notice = _("The damaged worklist is kept as {name}.").format(name=kept.name)
-            return worklist, [notice], find_autosaves(folder, reader, fallback)
+            return worklist, [notice], find_autosaves(folder, reader, fallback), worklist.rules(), look(worklist, -1)
 
         self._start(Work(rebuild), folder, reader, then)
 
@@ -159,8 +175,11 @@ class DatasetPanel:
         self._work.cancel()
         if self._context.worklist is not None:
             self._context.worklist.close()
-        self._context.worklist, self._context.reader = None, ""
-        self._problem = ""
+        self._context.worklist, self._context.reader, self._context.index, self._context.rules = None, "", WorklistIndex(), Rules()
+        self._problem = self._trouble = ""
+        if self._bound:
+            release_servers()
+            self._bound = False
 
     def cleanup(self) -> None:
         """Let go of everything, at the end of the panel."""

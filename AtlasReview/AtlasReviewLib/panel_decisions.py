@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from AtlasReviewLib.autosave import Autosave
 from AtlasReviewLib.panel_texts import stateText
-from AtlasReviewLib.task_states import ACCEPTED, FINISHED, FLAGGED, REJECTED, SKIPPED, State
+from AtlasReviewLib.task_states import ACCEPTED, FINISHED, FLAGGED, OWNED, REJECTED, SKIPPED, State
 from AtlasSegmentLib.panel_errors import displayable
 
 if TYPE_CHECKING:
@@ -67,8 +67,9 @@ class Decisions:
         panel.task.decide(state, self._comment)
         panel.refresh()
         task = panel.task.task
-        if task is not None and task.state == state:
+        if task is not None and task.state not in OWNED:  # accepted, or to be verified by somebody else
             panel.ui.commentEdit.setText("")
+            panel.sync.compare()
             if panel.ui.goOnCheckBox.checked:
                 panel.navigation.step(1, unfinished=True)
 
@@ -78,21 +79,14 @@ class Decisions:
         if task is None:
             return
         question = _("{reader} has this task. Take it over? Edits that {reader} did not save are not part of what you see.")
-        if slicer.util.confirmYesNoDisplay(displayable(question.format(reader=task.reader))):
+        if slicer.util.confirmYesNoDisplay(displayable(question.format(reader=task.reader or _("Another reader")))):
             self._panel.navigation.open(task, takeOver=True)
-
-    def reopen(self) -> None:
-        """Take the finished task up again, after a question."""
-        task, worklist = self._panel.task.task, self._panel.context.worklist
-        if task is None or worklist is None:
-            return
-        if _confirmedReopening(task):
-            self._panel.navigation.open(worklist.reopen(task, self._panel.context.reader, self._comment))
 
     def recover(self, autosave: Autosave) -> None:
         """Put unsaved edits into the editor; their task is opened first when it is not open."""
         panel, task = self._panel, self._panel.task.task
-        if task is not None and panel.task.editable and (task.case, task.organ) == (autosave.case.name, autosave.organ):
+        wanted = (autosave.case.name, autosave.organ, autosave.reading)
+        if task is not None and panel.task.editable and (task.case, task.organ, task.reading) == wanted:
             panel.task.recover(autosave)
             panel.recovery.withdraw(autosave)
             panel.say(_("The unsaved edits are in the editor. Save them as a revision, or undo to go back."))
@@ -100,7 +94,7 @@ class Decisions:
         worklist = panel.context.worklist
         if worklist is None:
             return
-        found = worklist.task(autosave.case.name, autosave.organ)
+        found = worklist.task(*wanted)
         if found.state in FINISHED:
             if not _confirmedReopening(found):
                 panel.recovery.offer([autosave], again=True)

@@ -9,9 +9,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from AtlasReviewLib import worklist_view
 from AtlasReviewLib.panel_texts import leftOverText
 from AtlasReviewLib.worklist_rows import Task
+from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.panel_errors import displayable
 
 if TYPE_CHECKING:
@@ -29,7 +29,11 @@ class Navigation:
         self._panel = panel
 
     def open(self, task: Task, takeOver: bool = False, then: Callable[[], None] | None = None) -> None:
-        """Open a task; the one that is being edited stays as it is. A comment stays with the task for which it was written."""
+        """Open a task; the one that is being edited stays as it is. A comment stays with the task for which it was written.
+
+        Raises:
+            AtlasError: This reader must not have it, or the list cannot be read; no task is open then.
+        """
         panel = self._panel
         panel.say("")
         current = panel.task.task
@@ -38,8 +42,14 @@ class Navigation:
                 then()
             return
         other = current is None or current.id != task.id
-        if panel.task.open(task, takeOver, then) and other:
-            panel.ui.commentEdit.setText("")
+        try:
+            if panel.task.open(task, takeOver, then) and other:
+                panel.ui.commentEdit.setText("")
+        except AtlasError:
+            panel.task.close()
+            panel.refresh()
+            raise
+        panel.refresh()
 
     def takeNext(self) -> None:
         """Take the task where a look is worth most."""
@@ -52,39 +62,54 @@ class Navigation:
         current = panel.task.task
         if not panel.task.leave():
             return
-        task = worklist.take_next(panel.context.reader, current)
+        try:
+            task = panel.gain.takeNext(worklist, current)
+        except AtlasError:
+            panel.task.close()
+            panel.refresh()
+            raise
         if task is None:
+            panel.refresh()
             panel.task.close()
             panel.ui.commentEdit.setText("")
             panel.say(self._leftOver())
         else:
             self.open(task)
 
-    def step(self, step: int, unfinished: bool = False) -> None:
-        """Open the task after (1) or before (-1) this one in the list, or the nearest one with work for this reader."""
+    def step(self, step: int, unfinished: bool = False, after: Task | None = None) -> None:
+        """Open the task after (1) or before (-1) this one in the list, or the nearest one with work for this reader.
+
+        Args:
+            step: 1 or -1.
+            unfinished: Only tasks with work for this reader.
+            after: Begin at this task instead of the open one.
+        """
         panel = self._panel
-        tasks = panel.list.matching() if unfinished else panel.list.rows
-        current = panel.task.task
-        found = worklist_view.neighbor(tasks, current, step, panel.context.reader, unfinished)
-        if found is None and unfinished and current is not None:  # once around
-            found = worklist_view.neighbor(tasks, None, step, panel.context.reader, unfinished)
+        current = after or panel.task.task
+        found = self._neighbor(current, step, unfinished)
+        if found is None and unfinished and step > 0 and current is not None:  # once around
+            found = self._neighbor(None, step, unfinished)
             found = None if found is not None and found.id == current.id else found
         if found is not None:
             self.open(found)
+        elif unfinished:
+            panel.say(self._leftOver() if step > 0 else _("No unfinished task lies before this one."))
         else:
-            panel.say(self._leftOver() if unfinished else _("This is the end of the list."))
+            panel.say(_("This is the end of the list.") if step > 0 else _("This is the beginning of the list."))
 
     def ahead(self) -> Task | None:
         """Return the task that will probably be opened next."""
-        panel = self._panel
-        return worklist_view.neighbor(panel.list.matching(), panel.task.task, 1, panel.context.reader, unfinished=True)
+        return self._neighbor(self._panel.task.task, 1, unfinished=True)
+
+    def _neighbor(self, current: Task | None, step: int, unfinished: bool) -> Task | None:
+        panel, context = self._panel, self._panel.context
+        rows = panel.list.matching() if unfinished else panel.list.rows
+        return context.index.neighbor(rows, current, step, context.reader, context.level, unfinished)
 
     def _leftOver(self) -> str:
-        worklist, current = self._panel.context.worklist, self._panel.task.task
-        if worklist is None:
-            return ""
-        others = [task for task in worklist.tasks() if current is None or task.id != current.id]
-        return leftOverText(worklist_view.left_over(others, self._panel.context.reader))
+        context = self._panel.context
+        left = context.index.left_over(context.reader, context.level, self._panel.task.task, context.only)
+        return leftOverText(left, self._panel.only.text())
 
     def addOrgan(self) -> None:
         """Ask for an organ that no model predicted in the selected case, add it to the list and open it."""
@@ -93,11 +118,12 @@ class Navigation:
             return
         from AtlasSegmentLib.labels import load_table
 
-        known = {other.organ for other in worklist.tasks() if other.case == task.case}
+        known = self._panel.context.index.organs_of(task.case)
         organs = [organ for organ in load_table("abdomenatlas").names() if organ not in known]
         text = _("Organ to add to {case}:").format(case=displayable(task.case))
-        organ = qt.QInputDialog.getItem(slicer.util.mainWindow(), _("Add organ"), text, organs, 0, True)
-        if organ:
+        accepted = qt.BoolResult()  # a dialog that is cancelled returns the first organ too
+        organ = qt.QInputDialog.getItem(slicer.util.mainWindow(), _("Add organ"), text, organs, 0, True, accepted)
+        if accepted and organ:
             self.addNamedOrgan(task.case, str(organ))
 
     def addNamedOrgan(self, case: str, organ: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from slicer.i18n import tr as _
 
 from AtlasReviewLib.autosave import Autosave, discard_autosave, newer_revision
 from AtlasReviewLib.panel_links import Links
+from AtlasReviewLib.panel_texts import localTime
 from AtlasSegmentLib.panel_errors import displayable, guarded
 
 
@@ -99,11 +99,3 @@ class RecoveryBanner:
         if self._offered:
             self._later.add(self._offered.pop(0).file)
             self._show()
-
-
-def localTime(text: str) -> str:
-    """Return a UTC time as the reader's clock shows it."""
-    try:
-        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
-    except ValueError:
-        return text

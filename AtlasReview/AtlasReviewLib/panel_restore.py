@@ -119,7 +119,8 @@ class SceneRestore:
         if worklist is None or not case:
             return
         try:
-            task = worklist.task(case, organ)
+            listed = panel.context.index.named(case, organ)
+            task = worklist.task(case, organ, listed.reading if listed is not None else 1)
             session, nodes = panel.task.session, panel.task.nodes
             if session is not None and session.task.id == task.id and nodes is not None and nodes.whole and panel.task.opening is None:
                 self._stayWithTask(nodes, found)  # a scene was added to the one that is being worked on

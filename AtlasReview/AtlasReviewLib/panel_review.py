@@ -15,21 +15,29 @@ from AtlasReviewLib.autosave import Autosave
 from AtlasReviewLib.background import resume_collection
 from AtlasReviewLib.lease import HEARTBEAT_SECONDS
 from AtlasReviewLib.panel_activity import ActivityFilter
+from AtlasReviewLib.panel_adjudicate import AdjudicationPanel
 from AtlasReviewLib.panel_assemble import AssemblePanel
 from AtlasReviewLib.panel_buttons import ReviewButtons
+from AtlasReviewLib.panel_carry import CarryPanel
 from AtlasReviewLib.panel_context import ReviewContext, userFolder
 from AtlasReviewLib.panel_dataset import DatasetPanel
 from AtlasReviewLib.panel_decisions import Decisions
 from AtlasReviewLib.panel_editor import EditorPanel
+from AtlasReviewLib.panel_gain import GainPanel
+from AtlasReviewLib.panel_left import LeftEdits
 from AtlasReviewLib.panel_navigation import Navigation
+from AtlasReviewLib.panel_only import OnlyPanel
+from AtlasReviewLib.panel_profile import ProfilePanel
 from AtlasReviewLib.panel_recovery import RecoveryBanner
 from AtlasReviewLib.panel_restore import SceneRestore
 from AtlasReviewLib.panel_spots import SpotPanel
+from AtlasReviewLib.panel_sync import News, WorklistSync
 from AtlasReviewLib.panel_task import TaskPanel
+from AtlasReviewLib.panel_team import TeamActions
 from AtlasReviewLib.panel_texts import clockText
 from AtlasReviewLib.panel_worklist import WorklistPanel
 from AtlasReviewLib.task_states import OWNED
-from AtlasSegmentLib.errors import AtlasError
+from AtlasReviewLib.worklist_index import WorklistIndex
 from AtlasSegmentLib.panel_errors import displayable
 
 TICK_MILLISECONDS = 1000
@@ -47,19 +55,25 @@ class ReviewPanel:
     def __init__(self, ui: Any, parameters: Callable[[], Any]) -> None:
         self.ui, self.parameters = ui, parameters
         self.context = ReviewContext(userFolder())
-        self.navigation, self.decisions = Navigation(self), Decisions(self)
-        self.list = WorklistPanel(ui, self.navigation.open)
+        self.navigation, self.decisions, self.team = Navigation(self), Decisions(self), TeamActions(self)
+        self.list = WorklistPanel(ui, self.context, self.navigation.open)
+        self.only = OnlyPanel(ui, self.context, self.update)
+        self.gain = GainPanel(ui, self.context, self.list.reorder)
         self.editor = EditorPanel(ui, self._onOtherSegment)
         self.task = TaskPanel(self.context, self.editor, ui.taskProgress, self.update)
         self.spots = SpotPanel(ui, self.task)
+        self.adjudicate = AdjudicationPanel(ui, self.context, self.task, self.spots)
+        self.carry = CarryPanel(ui, self.task, self.say)
+        self.profile = ProfilePanel(ui, self.task, self.carry)
         self.recovery = RecoveryBanner(ui, self.decisions.recover)
+        self.left = LeftEdits(self)
         self.dataset = DatasetPanel(ui, self.context, self.closeDataset, self._onOpened)
+        self.sync = WorklistSync(self.context, self._onNews, self.dataset.setTrouble)
         self.assemble = AssemblePanel(ui, self.context, self._openCase, lambda: self.hasUnsaved)
         self.activity = ActivityFilter(self.task.activeTime.activity)
         self.restore = SceneRestore(self)
         self.buttons = ReviewButtons(ui, self)
         self._message = ""
-        self._seen = -1
         self._offeredFor: Any = None
         self._nextAutosave = self._nextRefresh = self._nextHeartbeat = 0.0
         self._timer = qt.QTimer()
@@ -76,14 +90,17 @@ class ReviewPanel:
         self.editor.enter()
         self.buttons.shortcuts.install()
         self.activity.install()
+        self.adjudicate.enter()
         if self.nodesShown is not None and self.task.nodes is not None and self.task.nodes.whole:
             scene.hide_others(self.task.nodes)
         if self.task.editable:
             self.task.activeTime.start()
-        self.refresh()
+        self.sync.ask()
 
     def exit(self) -> None:
         """Keep unsaved edits and take everything out of force; the task stays open."""
+        self.carry.discard()
+        self.adjudicate.exit()
         self.task.autosave()
         scene.show_others()
         self.task.countTime()
@@ -99,11 +116,17 @@ class ReviewPanel:
         slicer.app.disconnect("aboutToQuit()", self._onQuit)
         self.activity.cleanup()
         self.buttons.cleanup()
+        self.carry.cleanup()
+        self.profile.cleanup()
+        self.adjudicate.cleanup()
         self.task.cleanup()
         self.assemble.cleanup()
+        self.sync.cleanup()
         self.dataset.cleanup()
         self.recovery.cleanup()
+        self.only.cleanup()
         self.list.cleanup()
+        self.gain.cleanup()
         self.spots.cleanup()
         self.editor.cleanup()
 
@@ -118,7 +141,7 @@ class ReviewPanel:
     def sceneClosed(self) -> None:
         """Show an empty panel; the dataset stays open."""
         self.editor.sceneClosed()
-        self.refresh(force=True)
+        self.sync.ask()
         self.update()
 
     # The dataset
@@ -128,27 +151,47 @@ class ReviewPanel:
         if not self.task.close():
             return False
         self.recovery.clear()
+        self.left.clear()
+        self.sync.stop()
+        self.list.setIndex(WorklistIndex())
         return True
 
-    def _onOpened(self, autosaves: Sequence[Autosave]) -> None:
+    def _onOpened(self, autosaves: Sequence[Autosave], news: News) -> None:
         self._message = ""
-        self.refresh(force=True)
+        self.sync.begin(news)
+        self.only.update()
         self.recovery.offer(autosaves)
         self.update()
 
-    def refresh(self, force: bool = False) -> None:
-        """Show the worklist as it is now, when anybody changed it."""
-        worklist = self.context.worklist
-        if worklist is None:
-            self.list.setTasks([])
+    def refresh(self) -> None:
+        """Show the worklist as it is now, after something that the reader did to it."""
+        self.sync.now()
+
+    def _onNews(self, news: News) -> None:
+        if news.index is not None:
+            self.list.setIndex(news.index)
+            self.only.update()
+        elif news.changed and not self.list.change(news.changed):
+            self.sync.readAgain()
+        self._onHeld(news)
+        if news.held is not None or news.index is not None or news.changed:
+            self.update()
+
+    def _onHeld(self, news: News) -> None:
+        """Let the open task be what the list says, unless the reader did something with it since the list was asked."""
+        session, held = self.task.session, news.held
+        if held is None or session is None or session.task is not news.asked:
             return
-        try:
-            newest = worklist.last_event()
-            if force or newest != self._seen:
-                self._seen = newest
-                self.list.setTasks(worklist.tasks())
-        except AtlasError as error:
-            self._message = displayable(str(error))
+        if held.is_mine(session.reader):
+            session.task = held
+            return
+        self.task.autosave(told=False)
+        if held.reader == session.reader and held.state not in OWNED:  # the answer to a decision was lost, the decision was not
+            session.task = held
+            self._message = _("What you decided has arrived.")
+        else:
+            text = _("This task is in the hands of {reader} by now. Your edits are kept.")
+            self._message = displayable(text.format(reader=held.reader or _("nobody")))
 
     # What is shown
 
@@ -173,11 +216,14 @@ class ReviewPanel:
 
     def update(self) -> None:
         """Show what is open and what can be done with it."""
-        self.refresh()
         task = self.task.task
         self.list.setCurrent(task)
+        self.gain.update()
         self.spots.update()
+        self.carry.update()
+        self.profile.update()
         self.buttons.update()
+        self.adjudicate.update()
         self.buttons.showNotice()
         self._showStatus()
         self.assemble.update()
@@ -185,11 +231,12 @@ class ReviewPanel:
         session = self.task.session
         if session is not None and session is not self._offeredFor:  # a task was just opened
             self._offeredFor = session
-            self.recovery.offer(session.unsaved(), again=True)
+            self.left.bring(session)
             if self.nodesShown is not None:
                 scene.set_overlay_shown(self.nodesShown, self.ui.overlayButton.checked)
                 scene.set_mask_shown(self.nodesShown, self.ui.maskButton.checked)
             self.task.readAhead(self.navigation.ahead())
+        self.left.remember(session)
 
     @property
     def nodesShown(self) -> Any:
@@ -209,16 +256,15 @@ class ReviewPanel:
         """Once a second: show the time, keep edits every minute, look for what others changed."""
         now = time.monotonic()
         resume_collection()
+        self.carry.update()  # the mask may have been drawn on
+        self.profile.tick()
         self._showStatus()
         if now >= self._nextAutosave:
             self._nextAutosave = now + AUTOSAVE_SECONDS
             if self.task.touched:
                 self.task.autosave()
-        if now >= self._nextHeartbeat:
-            self._nextHeartbeat = now + HEARTBEAT_SECONDS
-            message = self.task.heartbeat()
-            if message:
-                self.say(displayable(message))
-        if now >= self._nextRefresh:
+        if self.context.worklist is not None and now >= self._nextRefresh and not self.sync.running:
+            beat = now >= self._nextHeartbeat
             self._nextRefresh = now + REFRESH_SECONDS
-            self.refresh()
+            self._nextHeartbeat = now + HEARTBEAT_SECONDS if beat else self._nextHeartbeat
+            self.sync.ask(self.task.session if beat else None)

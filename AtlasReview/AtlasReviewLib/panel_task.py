@@ -13,18 +13,19 @@ from slicer.i18n import tr as _
 
 from AtlasReviewLib import scene
 from AtlasReviewLib.active_time import ActiveTime
-from AtlasReviewLib.autosave import Autosave, read_autosave
+from AtlasReviewLib.background import Work
+from AtlasReviewLib.double_reading import view_of
 from AtlasReviewLib.panel_background import PanelWork
 from AtlasReviewLib.panel_context import ReviewContext
 from AtlasReviewLib.panel_editor import EditorPanel
+from AtlasReviewLib.panel_mask import TaskMask
 from AtlasReviewLib.panel_watch import NodeWatch
 from AtlasReviewLib.read_ahead import ReadAhead
 from AtlasReviewLib.review_case import ReviewCase, is_current
-from AtlasReviewLib.scene import TaskNodes
 from AtlasReviewLib.task_session import TaskSession
 from AtlasReviewLib.task_states import FINISHED, State
 from AtlasReviewLib.worklist_rows import Task, TaskTakenError
-from AtlasSegmentLib.errors import AtlasError, GeometryError, InputError, StorageError
+from AtlasSegmentLib.errors import AtlasError, InputError, StorageError
 from AtlasSegmentLib.panel_errors import errorText, showError
 from AtlasSegmentLib.panel_threads import letThreadsRun
 from AtlasSegmentLib.sparse import SparseVolume, is_empty
@@ -34,7 +35,7 @@ _AHEAD_MILLISECONDS = 50
 Call = Callable[[], None]
 
 
-class TaskPanel:
+class TaskPanel(TaskMask):
     """The task that is open, if there is one.
 
     Args:
@@ -48,17 +49,14 @@ class TaskPanel:
     def __init__(
         self, context: ReviewContext, editor: EditorPanel, progressBar: Any, onChanged: Call, clock: Callable[[], float] | None = None
     ) -> None:
-        self._context, self._editor, self._onChanged = context, editor, onChanged
+        super().__init__(editor, onChanged)
+        self._context = context
         self._ahead, self._work = ReadAhead(), PanelWork(progressBar)
         self.activeTime = ActiveTime() if clock is None else ActiveTime(clock)
-        self.session: TaskSession | None = None
-        self.nodes: TaskNodes | None = None
         self.opening: Task | None = None
         self.problem = ""
         self._loaded: ReviewCase | None = None
         self._afterOpen: Call | None = None
-        self._stamp: Any = None
-        self._told = ""
         self._watch = NodeWatch(self.autosave, self._onNodesRemoved)
         self._aheadTimer = qt.QTimer()
         self._aheadTimer.setInterval(_AHEAD_MILLISECONDS)
@@ -68,20 +66,6 @@ class TaskPanel:
     def task(self) -> Task | None:
         """The open task, or the one that is being opened."""
         return self.opening or (self.session.task if self.session is not None else None)
-
-    @property
-    def editable(self) -> bool:
-        """Whether the open task can be edited."""
-        return self.session is not None and self.session.editable and not self.broken
-
-    @property
-    def broken(self) -> str:
-        """Why the open task has to be opened again before it can be changed, or ""."""
-        if self.session is not None and self.session.outdated:
-            return _("The mask was changed on disk meanwhile. Open the task again; unsaved edits are offered there.")
-        if self.nodes is None or not self.nodes.whole:
-            return _("The nodes of this task were removed from the scene. Open it again; unsaved edits are offered there.")
-        return ""
 
     def _onNodesRemoved(self) -> None:
         self.autosave()
@@ -93,6 +77,9 @@ class TaskPanel:
 
         Returns:
             False when the open task could not be closed: its edits could not be kept anywhere.
+
+        Raises:
+            AtlasError: This reader must not see it, such as the other reading of a task of theirs, or the list cannot be read.
         """
         if not self.leave():
             return False
@@ -100,18 +87,25 @@ class TaskPanel:
         if worklist is None:
             return False
         self.problem = ""
-        task = worklist.task(task.case, task.organ)
+        task = worklist.task(task.case, task.organ, task.reading)
         if not worklist.read_only and task.state not in FINISHED:
             with suppress(TaskTakenError):  # then it is shown read-only, with whose it is
-                task = worklist.take(task.case, task.organ, self._context.reader, take_over)
+                task = worklist.take(task.case, task.organ, self._context.reader, take_over, task.reading)
         self.opening, self._afterOpen = task, then
         self._read(task, self._loaded)
         self._onChanged()
         return True
 
     def _read(self, task: Task, known: ReviewCase | None) -> None:
-        work = self._ahead.request(self._context.folder / task.case, task.organ, known)
-        self._work.wait(work, self._onRead, self._onFailed)
+        self._work.wait(self._requested(task, known), self._onRead, self._onFailed)
+
+    def _requested(self, task: Task, known: ReviewCase | None) -> Work[ReviewCase]:
+        """Have a task read in the background as this reader may see it."""
+        context = self._context
+        if context.worklist is None:
+            raise LookupError
+        view = view_of(context.worklist, task, context.reader)
+        return self._ahead.request(context.folder / task.case, task.organ, known, view)
 
     def _onRead(self, loaded: ReviewCase) -> None:
         task, worklist = self.opening, self._context.worklist
@@ -130,7 +124,7 @@ class TaskPanel:
         self._loaded, self.opening = loaded, None
         self._editor.attach(self.nodes, self.session.editable)
         scene.hide_others(self.nodes)
-        self._stamp, self._told = self._segmentStamp(), ""
+        self._isKept()
         self._watch.watch(self.nodes)
         if self.session.editable:
             self.activeTime.start()
@@ -163,20 +157,15 @@ class TaskPanel:
     def readAhead(self, task: Task | None) -> None:
         """Read a task in the background, as it will probably be opened next."""
         if task is not None and self.opening is None and self._context.worklist is not None:
-            self._ahead.request(self._context.folder / task.case, task.organ, self._loaded)
-            self._aheadTimer.start()
+            with suppress(AtlasError):  # whatever it is, it is said when the task is opened
+                self._requested(task, self._loaded)
+                self._aheadTimer.start()
 
     def _letReadAhead(self) -> None:
         """Give the thread that reads ahead its share; nobody waits for it."""
         letThreadsRun()
         if not self._ahead.reading:
             self._aheadTimer.stop()
-
-    def mask(self) -> SparseVolume | None:
-        """Return the mask in the editor, or None when no task is open or its nodes are gone."""
-        if self.session is None or self.nodes is None or not self.nodes.whole:
-            return None
-        return self.session.sparse(scene.edited_mask(self.nodes, self.session.loaded))
 
     def save(self, comment: str) -> None:
         """Save the mask as a revision; asks before an organ is emptied. Raises AtlasError."""
@@ -206,75 +195,6 @@ class TaskPanel:
             self.countTime()
             self._editor.setEditable(self.editable)
             self._onChanged()
-
-    def autosave(self, told: bool = True) -> bool:
-        """Put unsaved edits on the disk; say so (`told`) when that fails, once for each cause, and return False."""
-        session = self.session
-        if session is None or not session.editable:
-            return True
-        try:
-            mask = self._maskToKeep()
-            if mask is not None:
-                session.autosave(mask)
-        except AtlasError as error:
-            _log.error("unsaved edits could not be kept: %s", error)
-            is_new, self._told = errorText(error) != self._told, errorText(error)
-            if told and is_new:
-                showError(error)
-            return False
-        self._stamp, self._told = self._segmentStamp(), ""
-        return True
-
-    def _maskToKeep(self) -> SparseVolume | None:
-        """Return the mask in the editor; where it cannot be placed over the CT, or was removed, as it was drawn; None if it is kept."""
-        if self.session is None or self.nodes is None:
-            return None
-        with suppress(GeometryError):
-            if self.nodes.whole:
-                return self.mask()
-        kept = scene.kept_mask(self.nodes, self.session.loaded) if self._segmentStamp() != self._stamp else None
-        return None if kept is None else self.session.sparse(kept)
-
-    @property
-    def touched(self) -> bool:
-        """Whether the organ was changed since it was last put on the disk; cheap."""
-        return self.editable and self._segmentStamp() != self._stamp
-
-    def _segmentStamp(self) -> Any:
-        return None if self.nodes is None else scene.segment_stamp(self.nodes)
-
-    def recover(self, autosave: Autosave) -> None:
-        """Put unsaved edits into the editor, as one step that can be undone. Raises AtlasError."""
-        if self.session is None or self.nodes is None or not self.editable:
-            return
-        mask = read_autosave(autosave, self.session.loaded.grid)
-        self._editor.saveStateForUndo()
-        scene.put_mask(self.nodes, mask)
-        self.session.recovered(autosave)
-        self._onChanged()
-
-    def putMask(self, mask: SparseVolume) -> None:
-        """Put a mask into the editor, as one step that can be undone."""
-        if self.nodes is not None and self.editable:
-            self._editor.saveStateForUndo()
-            scene.put_mask(self.nodes, mask)
-            self._onChanged()
-
-    def heartbeat(self) -> str:
-        """Say in the list that the open task is being worked on; return what the reader has to know, or ""."""
-        session = self.session
-        if session is None or not session.editable:
-            return ""
-        try:
-            now = session.heartbeat()
-        except AtlasError as error:
-            _log.warning("no sign of life could be given: %s", error)
-            return ""
-        if now.is_mine(session.reader):
-            return ""
-        self.autosave(told=False)
-        who = now.reader or _("nobody")
-        return _("This task is in the hands of {reader} by now. Your edits are kept.").format(reader=who)
 
     def countTime(self) -> None:
         """Write the active time so far to the list."""
@@ -317,16 +237,6 @@ class TaskPanel:
         self.session = None
         self._editor.detach()
         return True
-
-    def _keep(self, session: TaskSession, forced: bool) -> None:
-        """Put the edits on the disk before the task is closed. Raises AtlasError while the reader can still do something."""
-        touched = self._segmentStamp() != self._stamp
-        mask = self._maskToKeep()
-        if mask is not None:
-            session.autosave(mask)
-        self._stamp = self._segmentStamp()
-        if touched and not forced:
-            self.mask()  # says so when it cannot be placed over the CT
 
     def _cancelOpening(self) -> None:
         task, self.opening, self._afterOpen = self.opening, None, None

@@ -1,23 +1,26 @@
-"""The table of tasks: filled, filtered, sorted, searched."""
+"""The table of tasks: filtered, sorted, searched, scrolled; of any length."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import qt
 from slicer.i18n import tr as _
 
 from AtlasReviewLib import worklist_view
+from AtlasReviewLib.panel_context import ReviewContext
 from AtlasReviewLib.panel_links import Links
-from AtlasReviewLib.panel_texts import countsText, stateText, taskDetails
+from AtlasReviewLib.panel_rows import LazyRows, RowText
+from AtlasReviewLib.panel_texts import countsText, stateText, taskDetails, taskState
+from AtlasReviewLib.worklist_index import Rows, WorklistIndex
 from AtlasReviewLib.worklist_rows import Task
-from AtlasReviewLib.worklist_view import COLUMNS, FILTERS, Shown, shown_tasks
+from AtlasReviewLib.worklist_view import COLUMNS, FILTERS
 from AtlasSegmentLib.panel_errors import displayable, guarded
 
-_WIDTHS = (32, 100, 94, 72, 84)
-_STRETCHED = 1
-_ROW_HEIGHT = 20
+_WIDTHS = (44, 100, 90, 92, 80, 42)
+_STRETCHED, _LEVEL = 1, 5
 
 
 class WorklistPanel:
@@ -25,32 +28,33 @@ class WorklistPanel:
 
     Args:
         ui: The widgets of the panel.
+        context: Holds the tasks.
         onOpen: Called with a task that shall be opened.
     """
 
-    def __init__(self, ui: Any, onOpen: Callable[[Task], None]) -> None:
-        self.ui, self._onOpen = ui, onOpen
-        self._tasks: list[Task] = []
-        self._shown = Shown(())
+    def __init__(self, ui: Any, context: ReviewContext, onOpen: Callable[[Task], None]) -> None:
+        self.ui, self._context, self._onOpen = ui, context, onOpen
+        self._rows: Rows = np.zeros(0, np.intp)
         self._column, self._descending = "rank", False
         self._current: Task | None = None
         self._prepare()
+        self._lazy = LazyRows(ui.taskTable, self._textOf)
         self._links = Links(
-            (ui.searchEdit, "textChanged(QString)", self._refill),
-            (ui.stateCombo, "currentIndexChanged(int)", self._refill),
+            (ui.searchEdit, "textChanged(QString)", self._onAsked),
+            (ui.stateCombo, "currentIndexChanged(int)", self._onAsked),
             (ui.taskTable, "cellDoubleClicked(int,int)", guarded(self.openSelected)),
             (ui.openTaskButton, "clicked(bool)", guarded(self.openSelected)),
             (ui.taskTable, "itemSelectionChanged()", self._selected),
             (ui.taskTable.horizontalHeader(), "sectionClicked(int)", self._sortBy),
         )
-        self._selected()
+        self._tips = {button: button.toolTip for button in (ui.openTaskButton, ui.addOrganButton)}
+        self._find()
 
     def _prepare(self) -> None:
         table = self.ui.taskTable
         table.setColumnCount(len(COLUMNS))
-        table.setHorizontalHeaderLabels([_("#"), _("Case"), _("Organ"), _("State"), _("Reader")])
+        table.setHorizontalHeaderLabels([_("#"), _("Case"), _("Organ"), _("State"), _("Reader"), _("Level")])
         table.verticalHeader().setVisible(False)
-        table.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
         header = table.horizontalHeader()
         for column, width in enumerate(_WIDTHS):
             header.setSectionResizeMode(column, qt.QHeaderView.Stretch if column == _STRETCHED else qt.QHeaderView.Interactive)
@@ -71,30 +75,56 @@ class WorklistPanel:
         if name in FILTERS:
             self.ui.stateCombo.setCurrentIndex(FILTERS.index(name))
 
-    def setTasks(self, tasks: Sequence[Task]) -> None:
-        """Show other tasks, or the same ones as they are now."""
-        self._tasks = list(tasks)
-        self._refill()
+    @property
+    def index(self) -> WorklistIndex:
+        """All tasks."""
+        return self._context.index
+
+    def setIndex(self, index: WorklistIndex) -> None:
+        """Show other tasks, or the same ones read again."""
+        top, selected = self._taskAt(self._lazy.top), self.selected()
+        self._context.index = index
+        self._rows = self._rows[:0]  # they were positions in the other list
+        self._find(top, selected)
+
+    def change(self, changed: Iterable[Task]) -> bool:
+        """Show some tasks as they are now. Returns False when the list has to be read again."""
+        top, selected = self._taskAt(self._lazy.top), self.selected()
+        known = self.index.update(changed)
+        self._find(top, selected)
+        return known
 
     def setCurrent(self, task: Task | None) -> None:
-        """Mark the open task."""
-        self._current = task
-        self._refill()
+        """Mark the open task; the table goes where it is when it is another one than before."""
+        before, self._current = self._current, task
+        other = task is not None and (before is None or before.id != task.id)
+        if other and self.index.place(task) in self._rows:
+            self._select(task)
+        self._lazy.refresh()
 
     @property
-    def rows(self) -> Sequence[Task]:
-        """The tasks in the table, in its order."""
-        return self._shown.tasks
+    def rows(self) -> Rows:
+        """The tasks in the table, in its order: positions in `index`."""
+        return self._rows
 
-    def matching(self) -> Sequence[Task]:
+    def matching(self) -> Rows:
         """Return all tasks that match the search, in the order of the table, whatever their state."""
-        tasks = shown_tasks(self._tasks, worklist_view.ALL, self.ui.searchEdit.text, self._column, self._descending, len(self._tasks))
-        return tasks.tasks
+        text, only = self.ui.searchEdit.text, self._context.only
+        return self._ordered(self.index.find(worklist_view.ALL, text, self._column, self._descending, only))
+
+    def reorder(self) -> None:
+        """Show the tasks in another order that the reader chose."""
+        self._onAsked()
+
+    def _ordered(self, rows: Rows) -> Rows:
+        order = self._context.order
+        if order is None or self._column != "rank":
+            return rows
+        return order(self.index, rows[::-1])[::-1] if self._descending else order(self.index, rows)
 
     def selected(self) -> Task | None:
         """Return the selected task."""
-        row = self.ui.taskTable.currentRow()
-        return self._shown.tasks[row] if 0 <= row < len(self._shown.tasks) else None
+        return self._taskAt(int(self.ui.taskTable.currentRow()))
 
     def openSelected(self) -> None:
         """Open the selected task."""
@@ -104,7 +134,11 @@ class WorklistPanel:
 
     def cleanup(self) -> None:
         """Let go of the widgets."""
+        self._lazy.cleanup()
         self._links.cut()
+
+    def _taskAt(self, row: int) -> Task | None:
+        return self.index.tasks[int(self._rows[row])] if 0 <= row < len(self._rows) else None
 
     def _sortBy(self, column: int) -> None:
         name = COLUMNS[column]
@@ -112,45 +146,63 @@ class WorklistPanel:
         self._column = name
         order = qt.Qt.DescendingOrder if self._descending else qt.Qt.AscendingOrder
         self.ui.taskTable.horizontalHeader().setSortIndicator(column, order)
-        self._refill()
+        self._onAsked()
 
-    def _refill(self, *_arguments: Any) -> None:
+    def _onAsked(self, *_arguments: Any) -> None:
+        """The reader chose another filter or order: show where the selected task is now, else the start."""
         selected = self.selected()
-        self._shown = shown_tasks(self._tasks, self.stateFilter, self.ui.searchEdit.text, self._column, self._descending)
-        table = self.ui.taskTable
-        table.blockSignals(True)
-        table.setRowCount(len(self._shown.tasks))
-        for row, task in enumerate(self._shown.tasks):
-            self._fillRow(row, task)
-        wanted = selected if selected is not None else self._current
-        found = next((row for row, task in enumerate(self._shown.tasks) if wanted is not None and task.id == wanted.id), -1)
-        if found >= 0:
-            table.setCurrentCell(found, 0)
+        self._find(None, selected if selected is not None else self._current)
+
+    def _find(self, top: Task | None = None, selected: Task | None = None) -> None:
+        """Show the tasks that match now.
+
+        Args:
+            top: The task at the upper edge, which stays there; None brings the selected one into sight.
+            selected: The task to select.
+        """
+        rows = self._ordered(self.index.find(self.stateFilter, self.ui.searchEdit.text, self._column, self._descending))
+        if len(rows) == len(self._rows) > 0 and bool((rows == self._rows).all()):
+            self._lazy.refresh()  # neither scrolled nor selected anew
+        else:
+            self._rows = rows
+            self.ui.taskTable.blockSignals(True)
+            self._lazy.setCount(len(rows))
+            self._select(selected, scroll=top is None)
+            self.ui.taskTable.blockSignals(False)
+            self._keepTop(top)
+        self.ui.taskTable.setColumnHidden(_LEVEL, self.index.most_level <= 1 and not self._context.rules.policy.verify)
+        counted = countsText(self.index.counts(), len(rows))
+        self.ui.countsLabel.setText(counted or _("No dataset is open."))
+        self._selected()
+
+    def _keepTop(self, top: Task | None) -> None:
+        if top is None:
+            return
+        place = self.index.place(top)
+        found = np.flatnonzero(self._rows == place)
+        if len(found):
+            self._lazy.scrollTo(int(found[0]))
+
+    def _select(self, task: Task | None, scroll: bool = True) -> None:
+        table, place = self.ui.taskTable, self.index.place(task)
+        found = np.flatnonzero(self._rows == place) if place >= 0 else self._rows[:0]
+        table.setAutoScroll(scroll)  # else selecting a row brings it into sight
+        if len(found):
+            table.setCurrentCell(int(found[0]), 0)
         else:
             table.clearSelection()
             table.setCurrentCell(-1, -1)
-        table.blockSignals(False)
-        counts = countsText(worklist_view.counts(self._tasks), self._shown.hidden)
-        self.ui.countsLabel.setText(counts or _("No dataset is open."))
-        self._selected()
+        table.setAutoScroll(True)
 
-    def _fillRow(self, row: int, task: Task) -> None:
+    def _textOf(self, row: int) -> RowText:
+        task = self.index.tasks[int(self._rows[row])]
         rank = "" if task.rank is None else str(task.rank)
-        texts = (rank, task.case, task.organ, stateText(task.state), task.reader)
+        texts = (rank, task.case, task.organ, taskState(task), task.reader, str(task.level))
         is_current = self._current is not None and self._current.id == task.id
-        tip = displayable(taskDetails(task))
-        for column, text in enumerate(texts):
-            item = self.ui.taskTable.item(row, column)
-            if item is None:
-                item = qt.QTableWidgetItem()
-                self.ui.taskTable.setItem(row, column, item)
-            item.setText(displayable(text))
-            item.setToolTip(tip)
-            font = item.font()
-            font.setBold(is_current)
-            item.setFont(font)
+        return RowText([displayable(text) for text in texts], displayable(taskDetails(task)), is_current)
 
     def _selected(self) -> None:
         chosen = self.selected() is not None
-        self.ui.openTaskButton.setEnabled(chosen)
-        self.ui.addOrganButton.setEnabled(chosen)
+        for button, tip in self._tips.items():
+            button.setEnabled(chosen)
+            button.setToolTip(tip if chosen else _("Select a task in the list first."))

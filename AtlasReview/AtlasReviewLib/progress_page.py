@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+from AtlasReviewLib import double_reading_statistics
+from AtlasReviewLib.double_reading_statistics import Comparison
 from AtlasReviewLib.remaining_error import RemainingError, remaining_error
 from AtlasReviewLib.report_html import NOTHING, Content, Number, page, paragraph, section, table, text
 from AtlasReviewLib.review_statistics import Key, Work, summed
-from AtlasReviewLib.task_states import FINISHED, STATES
+from AtlasReviewLib.task_states import FINISHED, STATES, VERIFIED, VERIFY
 from AtlasReviewLib.worklist_rows import Task
 
 _PACE_DAYS = 7
@@ -27,17 +29,38 @@ class Progress:
         works: What was done, see `review_statistics.works_of`.
         made: Day of this page, UTC.
         remaining: Expected error of what is not decided.
+        waiting: Number of tasks at each stage (see task_states.STAGES).
+        comparisons: Of tasks that were read twice.
+        not_compared: Tasks that are to be read twice and were not yet.
     """
 
     states: Counter[str]
     works: list[Work]
     made: date
     remaining: RemainingError
+    waiting: Counter[str] = field(default_factory=Counter)
+    comparisons: Sequence[Comparison] = ()
+    not_compared: int = 0
 
     @classmethod
-    def of(cls, tasks: Sequence[Task], works: list[Work], made: date, bound_ml: float | None = None) -> Progress:
-        """Return it for tasks, what was done on them, and the expected error that may stay (see remaining_error)."""
-        return cls(Counter(task.state for task in tasks), works, made, remaining_error(tasks, bound_ml))
+    def of(
+        cls, tasks: Sequence[Task], works: list[Work], made: date, bound_ml: float | None = None, comparisons: Sequence[Comparison] = ()
+    ) -> Progress:
+        """Return it for tasks, what was done on them, the expected error that may stay (see remaining_error), and comparisons."""
+        states, stages = Counter[str](task.state for task in tasks), Counter[str](task.stage for task in tasks)
+        return cls(states, works, made, remaining_error(tasks, bound_ml), stages, comparisons)
+
+    def team_told(self) -> str:
+        """Return in one line what waits for others, "" where a reader decides alone."""
+        parts = []
+        if self.waiting[VERIFY] or self.waiting[VERIFIED]:
+            parts.append(f"{self.waiting[VERIFY]} tasks wait to be verified, {self.waiting[VERIFIED]} are.")
+        if self.comparisons or self.not_compared:
+            left, agree = sum(one.open for one in self.comparisons), sum(one.measured.agree for one in self.comparisons)
+            done = len(self.comparisons) - agree - left
+            parts.append(f"{len(self.comparisons)} tasks were read twice, {self.not_compared} still have to be.")
+            parts.append(f"{agree} of them agree, {left} wait for a third reader, {done} were adjudicated.")
+        return " ".join(parts)
 
     @property
     def total(self) -> int:
@@ -86,6 +109,7 @@ def progress_page(title: str, progress: Progress) -> bytes:
         paragraph(f"{share} ({states}); {minutes / 60:.1f} hours of active reading."),
         paragraph(f"At the pace of the last days with decisions it ends on {end.isoformat()}." if end else "", "note") if end else "",
         paragraph(progress.remaining.told()) if progress.total else "",
+        paragraph(progress.team_told()) if progress.team_told() else "",
         paragraph(f"Made on {progress.made.isoformat()} (UTC).", "note"),
     ]
     several = len({work.dataset for work in progress.works}) > 1
@@ -93,6 +117,8 @@ def progress_page(title: str, progress: Progress) -> bytes:
     parts += [("Datasets", ("dataset",))] if several else []
     parts += [("Readers by organ", ("reader", "organ"))]
     tables = [section(name, work_table(summed(progress.works, by), by)) for name, by in parts]
+    if progress.comparisons:
+        tables.append(section("Agreement of two readings", agreement_table(progress.comparisons), _kappa_explained()))
     return page(title, [f"<h1>{text(title)}</h1>", *lines, section("Decisions over time", curve(progress)), *tables, _explained()])
 
 
@@ -100,6 +126,21 @@ def work_table(works: Sequence[Work], by: Sequence[Key]) -> str:
     """Return sums as a table; "" without any."""
     return table(
         [*(_TITLES[key] for key in by), *COLUMNS], [[*(getattr(work, key) or NOTHING for key in by), *cells(work)] for work in works]
+    )
+
+
+def agreement_table(comparisons: Sequence[Comparison]) -> str:
+    """Return how far readers agree, for each pair and organ, as a table."""
+    rows = [*double_reading_statistics.summed(comparisons, by_organ=False), *double_reading_statistics.summed(comparisons)]
+    lines = [[" and ".join(row.readers), row.organ or "all organs", *map(str, double_reading_statistics.cells(row))] for row in rows]
+    return table(["readers", "organ", *double_reading_statistics.COLUMNS], lines)
+
+
+def _kappa_explained() -> str:
+    return paragraph(
+        "Dice and NSD (share of the surfaces within the tolerance of the policy) are means over tasks. Kappa is Cohen's, over whether each "
+        "reader changed the mask at a hot spot, pooled over all hot spots of these tasks; unknown where both changed all of them or none.",
+        "note",
     )
 
 
@@ -114,6 +155,9 @@ COLUMNS = (
     "skipped",
     "reopened",
     "sent back",
+    "verified",
+    "verifications",
+    "adjudicated",
     "voxels changed",
     "ml changed",
     "Dice before/after",
@@ -129,6 +173,7 @@ def cells(work: Work) -> list[Content]:
         Number(work.minutes_each, 1),
         Number(work.revisions),
         *(Number(value) for value in (work.accepted, work.rejected, work.flagged, work.skipped, work.reopened, work.sent_back)),
+        *(Number(value) for value in (work.verified, work.verifications, work.adjudicated)),
         Number(work.voxels if known else None),
         Number(work.ml if known else None, 1),
         Number(work.mean_dice, 3),
@@ -169,7 +214,9 @@ def _explained() -> str:
         "What the columns mean",
         paragraph(
             "Active minutes count while the reader does something, not while the panel stands open. Sent back: own work that somebody else "
-            "rejected. Changed voxels, volume and Dice compare each saved mask with the one it was made from (only where both are there); "
-            "a Dice near 1 means little was to be done, not that the result is good."
+            "rejected or sent back; verified: own work that a senior accepted; verifications: work of others that this reader verified or "
+            "sent back; adjudicated: disagreements of others that this reader decided. Changed voxels, volume and Dice compare each saved "
+            "mask with the one it was made from (only where both are there); a Dice near 1 means little was to be done, not that the "
+            "result is good."
         ),
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from AtlasReviewLib.background import Work
-from AtlasReviewLib.review_case import Load, ReviewCase, load_review_case
+from AtlasReviewLib.review_case import FIRST, Load, ReviewCase, View, load_review_case
 
-Key = tuple[Path, str]
+Key = tuple[Path, str, View]
 _END_SECONDS = 10.0  # far more than reading one file takes
 
 
@@ -25,7 +25,7 @@ class ReadAhead:
 
     @property
     def key(self) -> Key | None:
-        """Case folder and organ of the task that is read or ready, or None."""
+        """Case folder, organ and view of the task that is read or ready, or None."""
         return self._key
 
     @property
@@ -33,19 +33,19 @@ class ReadAhead:
         """Tell whether a thread is at work."""
         return self._work is not None and not self._work.done
 
-    def request(self, folder: Path, organ: str, known: ReviewCase | None = None) -> Work[ReviewCase]:
+    def request(self, folder: Path, organ: str, known: ReviewCase | None = None, view: View = FIRST) -> Work[ReviewCase]:
         """Start reading a task unless it is being read or ready; any other one is given up.
 
         An error is kept until the task is taken, when it concerns somebody. One that failed or whose files changed since
         is read again by the next request after it was taken.
         """
-        key = (Path(folder), organ)
+        key = (Path(folder), organ, view)
         if self._work is not None and self._key == key and not self._work.cancelled:
             return self._work
         self.cancel()
         load = self._load
         self._key = key
-        self._work = Work(lambda work: load(key[0], organ, work.progress, known))
+        self._work = Work(lambda work: load(key[0], organ, work.progress, known, view))
         return self._work
 
     def take(self) -> ReviewCase:

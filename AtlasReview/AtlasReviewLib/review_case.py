@@ -13,8 +13,10 @@ import numpy as np
 from AtlasQualityLib.hot_spots import HotSpot, find_hot_spots
 from AtlasQualityLib.overlay_maps import in_percent
 from AtlasReviewLib.case_masks import as_binary, case_grid, on_grid
+from AtlasReviewLib.double_reading_case import reading_case
 from AtlasReviewLib.neighbors import overlap_ml
 from AtlasReviewLib.revisions import predicted_mask
+from AtlasReviewLib.slice_profile import AttentionWeights, read_weights
 from AtlasSegmentLib.case_folder import CaseFolder, open_case
 from AtlasSegmentLib.components import Box
 from AtlasSegmentLib.errors import AtlasError, DatasetError
@@ -45,6 +47,22 @@ class OrganMask:
 
 
 @dataclass(frozen=True)
+class View:
+    """What the reader of a task sees of its case.
+
+    Attributes:
+        reading: 1, or 2 for the second reading of the task's organ.
+        blind: Other organs that two readers do, blind to each other, and are not done: their predictions are shown.
+    """
+
+    reading: int = 1
+    blind: frozenset[str] = frozenset()
+
+
+FIRST = View()
+
+
+@dataclass(frozen=True)
 class ReviewCase:
     """One task, ready to be shown.
 
@@ -57,8 +75,10 @@ class ReviewCase:
         overlap_ml: How much of the task's organ lies in another organ too.
         attention: Attention map of the organ in percent of its maximum, uint8 0..100, in the box that it fills; or None.
         hot_spots: Of that organ, the most important one first.
+        weights: The map that the attention of each slice is summed of, or None.
         problems: What could not be read, one sentence each; the task can be opened without it.
         stamps: File to size and time of change when it was read.
+        view: Which reading it is, and what its reader must not see.
     """
 
     case: CaseFolder
@@ -71,6 +91,8 @@ class ReviewCase:
     hot_spots: tuple[HotSpot, ...] = ()
     problems: tuple[str, ...] = ()
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
+    weights: AttentionWeights | None = None
+    view: View = field(default_factory=lambda: FIRST)
 
     @property
     def baseline(self) -> OrganMask:
@@ -78,7 +100,9 @@ class ReviewCase:
         return self.organs[self.organ]
 
 
-def load_review_case(folder: Path, organ: str, progress: ProgressCallback = ignore_progress, known: ReviewCase | None = None) -> ReviewCase:
+def load_review_case(
+    folder: Path, organ: str, progress: ProgressCallback = ignore_progress, known: ReviewCase | None = None, view: View = FIRST
+) -> ReviewCase:
     """Read a task from the disk.
 
     Args:
@@ -86,6 +110,7 @@ def load_review_case(folder: Path, organ: str, progress: ProgressCallback = igno
         organ: The organ to review; one without any mask starts empty.
         progress: Told a fraction 0..1 and what is read; may raise to end the reading.
         known: A task of the same case that was read before: files that did not change are not read again.
+        view: Which reading it is, and what its reader must not see; see `double_reading.view_of`.
 
     Raises:
         DatasetError: The case is gone, or it has nothing that says where its voxels lie.
@@ -94,8 +119,8 @@ def load_review_case(folder: Path, organ: str, progress: ProgressCallback = igno
     if not folder.is_dir():
         message = f"{folder}: the case is not there any more."
         raise DatasetError(message, "Read the list again.")
-    case = open_case(folder)
-    reader = _Reader(case, organ, known if known is not None and known.case.folder == case.folder else None)
+    case = reading_case(open_case(folder), view.reading)
+    reader = _Reader(case, organ, known if known is not None and known.case.folder == case.folder else None, view)
     progress(0.0, "masks")
     organs = reader.organs(lambda fraction, text: progress(0.4 * fraction, text))
     progress(0.4, "overlap")
@@ -105,16 +130,17 @@ def load_review_case(folder: Path, organ: str, progress: ProgressCallback = igno
     progress(0.9, "attention")
     attention = reader.attention()
     progress(0.95, "hot spots")
-    spots = reader.hot_spots()
+    spots, weights = reader.hot_spots(), reader.weights()
     progress(1.0, "")
-    return ReviewCase(case, organ, reader.grid, ct, organs, overlap, attention, spots, tuple(reader.problems), reader.stamps)
+    problems = tuple(reader.problems)
+    return ReviewCase(case, organ, reader.grid, ct, organs, overlap, attention, spots, problems, reader.stamps, weights, view)
 
 
 class _Reader:
     """Reads the files of one case and remembers what went wrong."""
 
-    def __init__(self, case: CaseFolder, organ: str, known: ReviewCase | None) -> None:
-        self.case, self.organ, self.known = case, organ, known
+    def __init__(self, case: CaseFolder, organ: str, known: ReviewCase | None, view: View) -> None:
+        self.case, self.organ, self.known, self.view = case, organ, known, view
         self.problems: list[str] = []
         self.stamps: dict[str, Stamp] = {}
         self.grid = self._grid()
@@ -140,13 +166,16 @@ class _Reader:
         return self.known is not None and self.known.stamps.get(str(path)) == self.stamps[str(path)]
 
     def _file(self, organ: str) -> tuple[Path | None, bool]:
-        revised = self.case.average.revised_mask(organ)
+        if organ in self.view.blind and organ != self.organ:
+            return predicted_mask(self.case, organ), False
+        # What was revised of other organs counts by its first reading.
+        revised = (self.case if organ == self.organ else reading_case(self.case, 1)).average.revised_mask(organ)
         self.stamps[str(revised)] = stamp(revised)  # also of one that is not there: it may come
         return (revised, True) if revised.is_file() else (predicted_mask(self.case, organ), False)
 
     def organs(self, progress: ProgressCallback) -> dict[str, OrganMask]:
         """Read every mask that counts: revised over predicted. Masks of other organs that cannot be used are left out."""
-        average, models = self.case.average, self.case.models()
+        average, models = reading_case(self.case, 1).average, self.case.models()
         names = {*average.organs(), *average.revised_organs()}
         if not average.organs() and len(models) == 1:
             names |= set(self.case.backbone(models[0]).organs())
@@ -170,8 +199,9 @@ class _Reader:
         path, revised = self._file(organ)
         if path is None:
             return OrganMask(_empty(self.grid), None, False)
-        if self._is_unchanged(path) and self.known is not None and organ in self.known.organs:
-            return self.known.organs[organ]
+        known = None if self.known is None else self.known.organs.get(organ)
+        if self._is_unchanged(path) and known is not None and known.file == path:
+            return known
         return OrganMask(read_mask_sparse(path, self.grid), path, revised)
 
     def ct(self) -> Volume | None:
@@ -210,6 +240,17 @@ class _Reader:
         except AtlasError as error:
             self._note(error)
             return ()
+
+    def weights(self) -> AttentionWeights | None:
+        """Read the map that the slices are ranked by, if there is one that can be used."""
+        try:
+            weights = read_weights(self.case, self.organ)
+            if weights is not None:
+                require_same_grid(weights.map.grid, self.grid)
+        except AtlasError as error:
+            self._note(error)
+            return None
+        return weights
 
 
 def is_current(loaded: ReviewCase) -> bool:
@@ -258,4 +299,4 @@ def _empty(grid: Grid) -> SparseVolume:
     return SparseVolume(grid, box, np.zeros((0, 0, 0), np.uint8))
 
 
-Load = Callable[[Path, str, ProgressCallback, "ReviewCase | None"], ReviewCase]
+Load = Callable[[Path, str, ProgressCallback, "ReviewCase | None", View], ReviewCase]

@@ -14,11 +14,11 @@ from typing import Literal, get_args
 from AtlasReviewLib.revision_changes import Change
 from AtlasReviewLib.revisions import Revision
 from AtlasReviewLib.task_states import ACCEPTED, FLAGGED, REJECTED, REVISED, SKIPPED
-from AtlasReviewLib.worklist_rows import Event
+from AtlasReviewLib.worklist_rows import PROGRAM, Event
+from AtlasReviewLib.worklist_rules import ADJUDICATED_EVENT, SENT_BACK, STATE, TO_VERIFY, VERIFIED_EVENT
 
 Key = Literal["dataset", "day", "reader", "organ"]
 KEYS: tuple[Key, ...] = get_args(Key)
-PROGRAM = "atlas"  # who writes events that no reader makes
 
 
 @dataclass
@@ -31,7 +31,10 @@ class Work:
         minutes: Active time.
         revisions: Saved masks.
         accepted, rejected, flagged, skipped, reopened: Decisions.
-        sent_back: Own work that somebody else rejected.
+        sent_back: Own work that somebody else rejected or sent back.
+        verified: Own work that a senior verified.
+        verifications: Work of others that this reader verified or sent back.
+        adjudicated: Disagreements of others that this reader decided.
         measured: Revisions whose change is known; the next three are sums over them.
         voxels: Changed.
         ml: Changed.
@@ -51,6 +54,9 @@ class Work:
     skipped: int = 0
     reopened: int = 0
     sent_back: int = 0
+    verified: int = 0
+    verifications: int = 0
+    adjudicated: int = 0
     measured: int = 0
     voxels: int = 0
     ml: float = 0.0
@@ -74,6 +80,7 @@ class Work:
 
 
 _SUMS = tuple(field.name for field in fields(Work) if field.name not in KEYS)
+_BY_READER, _DRAWN = (STATE, TO_VERIFY), (REVISED, ACCEPTED)
 _DECISIONS = {ACCEPTED: "accepted", REJECTED: "rejected", FLAGGED: "flagged", SKIPPED: "skipped"}
 
 
@@ -90,19 +97,20 @@ def works_of(dataset: str, events: Iterable[Event], changes: Iterable[tuple[str,
     def work(day: str, reader: str, organ: str) -> Work:
         return found.setdefault((day, reader, organ), Work(dataset, day, reader, organ))
 
-    tasks: dict[tuple[str, str, str], set[str]] = defaultdict(set)
-    last_author: dict[tuple[str, str], str] = {}
+    tasks: dict[tuple[str, str, str], set[tuple[str, int]]] = defaultdict(set)
+    last_author: dict[tuple[str, str, int], str] = {}
     for event in events:
         if not event.organ or event.reader == PROGRAM:
             continue
         key = (event.time[:10], event.reader, event.organ)
         _count(work(*key), event)
-        tasks[key].add(event.case)
-        author = last_author.get((event.case, event.organ), "")
-        if event.kind == "state" and event.state_after == REJECTED and author not in {"", event.reader}:
-            work(event.time[:10], author, event.organ).sent_back += 1
-        if event.kind == "state" and event.state_after in {REVISED, ACCEPTED} and (event.revision or not author):
-            last_author[event.case, event.organ] = event.reader
+        tasks[key].add((event.case, event.reading))
+        task = (event.case, event.organ, event.reading)
+        author = last_author.get(task, "")
+        if author not in {"", event.reader}:
+            _count_judged(work(event.time[:10], author, event.organ), event)
+        if event.kind == TO_VERIFY or (event.kind in _BY_READER and event.state_after in _DRAWN and (event.revision or not author)):
+            last_author[task] = event.reader
     for key, cases in tasks.items():
         found[key].tasks = len(cases)
     for organ, revision, change in changes:
@@ -114,13 +122,22 @@ def _count(work: Work, event: Event) -> None:
     work.minutes += event.seconds / 60
     if event.kind == "reopen":
         work.reopened += 1
-    if event.kind != "state":
+    work.verifications += event.kind in (VERIFIED_EVENT, SENT_BACK)
+    work.adjudicated += event.kind == ADJUDICATED_EVENT
+    if event.kind not in (*_BY_READER, VERIFIED_EVENT, ADJUDICATED_EVENT):
         return
     if event.revision:
         work.revisions += 1
-    name = _DECISIONS.get(event.state_after)  # type: ignore[call-overload]
+    after = ACCEPTED if event.kind == TO_VERIFY else event.state_after
+    name = _DECISIONS.get(after)  # type: ignore[call-overload]
     if name is not None:
         setattr(work, name, getattr(work, name) + 1)
+
+
+def _count_judged(author: Work, event: Event) -> None:
+    """Count what somebody else says about the work of a reader."""
+    author.verified += event.kind == VERIFIED_EVENT
+    author.sent_back += event.kind == SENT_BACK or (event.kind == STATE and event.state_after == REJECTED)
 
 
 def _measure(work: Work, change: Change) -> None:

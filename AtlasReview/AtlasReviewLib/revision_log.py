@@ -10,13 +10,12 @@ import csv
 import io
 import os
 import re
-import secrets
 from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from AtlasSegmentLib.errors import InputError, StorageError
-from AtlasSegmentLib.files import storage_errors, sync_folder
+from AtlasSegmentLib.files import storage_errors, sync_file, sync_folder, temporary_beside
 
 SAVE, IMPORT, RECOVER, ROLLBACK = "save", "import", "recover", "rollback"
 _ACTIONS = (SAVE, IMPORT, RECOVER, ROLLBACK)
@@ -108,9 +107,10 @@ def read_log(log: Path) -> list[LogEntry]:
 
 def _create(log: Path) -> None:
     """Make the log with its header, whole from the first moment on; another process may be doing the same."""
-    temporary = log.parent / f".log-{secrets.token_hex(4)}.tmp"
+    temporary = temporary_beside(log)
     try:
         temporary.write_bytes(_encode(HEADER))
+        sync_file(temporary)
         with suppress(FileExistsError):
             os.link(temporary, log)
     except OSError:  # a file system without hard links, such as exFAT

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -18,7 +17,18 @@ import numpy as np
 
 from AtlasReviewLib.case_masks import as_binary, case_grid, on_grid, read_mask
 from AtlasReviewLib.organ_names import known_organ
-from AtlasReviewLib.revision_files import ENDING, is_revision, next_time, remove_stale_claims, reserved, split_id
+from AtlasReviewLib.revision_files import ENDING, next_time, remove_stale_claims, reserved, split_id
+from AtlasReviewLib.revision_history import (
+    LOG_NAME,
+    UNKNOWN_READER,
+    Revision,
+    current_revision,
+    found_revision,
+    history,
+    intended_revision,
+    predicted_mask,
+    unfinished_revision,
+)
 from AtlasReviewLib.revision_log import IMPORT, RECOVER, ROLLBACK, SAVE, LogEntry, append_entry, one_line, read_log
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import AtlasError, InputError
@@ -28,7 +38,20 @@ from AtlasSegmentLib.names import safe_name
 from AtlasSegmentLib.nifti import write_nifti
 from AtlasSegmentLib.volume import Volume
 
-UNKNOWN_READER, LOG_NAME, LOCK_NAME = "unknown", "log.csv", ".lock"
+__all__ = [
+    "LOG_NAME",
+    "UNKNOWN_READER",
+    "Revision",
+    "complete",
+    "current_revision",
+    "history",
+    "predicted_mask",
+    "roll_back",
+    "save_revision",
+    "unfinished_revision",
+    "utc_now",
+]
+LOCK_NAME = ".lock"
 Clock = Callable[[], datetime]
 _logger = logging.getLogger(__name__)
 
@@ -36,36 +59,6 @@ _logger = logging.getLogger(__name__)
 def utc_now() -> datetime:
     """Return the time now, in UTC."""
     return datetime.now(timezone.utc)
-
-
-@dataclass(frozen=True)
-class Revision:
-    """One saved mask of one organ.
-
-    Attributes:
-        id: `<UTC>_<reader>`, its file name without the ending; "" for a mask that another program put in place and that
-            is not among the revisions yet (the next save or roll back keeps it).
-        file: Its NIfTI file, uint8 0/1 on the grid of the case.
-        time: UTC, 20261121T070502.123456Z; "" when id is "".
-        reader: Who saved it; "unknown" when another program wrote it.
-        sha256: Hash of the file.
-        voxels: Foreground voxels; None where it was not recorded.
-        base_sha256: Hash of the mask that was current before, or "".
-        comment: What the reader noted.
-        action: "save", "import" or "recover" (its writer was killed before the log line).
-        is_current: It is what `<organ>_revised.nii.gz` holds.
-    """
-
-    id: str
-    file: Path
-    time: str
-    reader: str
-    sha256: str
-    voxels: int | None = None
-    base_sha256: str = ""
-    comment: str = ""
-    action: str = SAVE
-    is_current: bool = False
 
 
 def save_revision(
@@ -109,7 +102,7 @@ def save_revision(
         entry = LogEntry(split_id(file)[0], reader, SAVE, file.name, sha256_of(file), str(voxels), base, one_line(comment))
         append_entry(folder / LOG_NAME, entry)
         _settle(case, organ, now)
-        return _found(case, organ, file.name.removesuffix(ENDING))
+        return found_revision(case, organ, file.name.removesuffix(ENDING))
 
 
 def roll_back(
@@ -127,7 +120,7 @@ def roll_back(
         StorageError: The folder cannot be written.
     """
     organ, reader = known_organ(case, organ), safe_name(reader, "reader name")
-    target = None if revision_id is None else _found(case, organ, revision_id)
+    target = None if revision_id is None else found_revision(case, organ, revision_id)
     if target is not None and sha256_of(target.file) != target.sha256:
         message = f"{target.file}: its bytes are not those that were saved (sha256 {target.sha256[:12]} in the log)."
         raise InputError(message, "Restore the file from a backup, or choose another revision.")
@@ -139,52 +132,6 @@ def roll_back(
         append_entry(folder / LOG_NAME, entry)
         _settle(case, organ, now)
         return current_revision(case, organ)
-
-
-def history(case: CaseFolder, organ: str) -> list[Revision]:
-    """Return every revision of an organ, newest last; nothing is written.
-
-    Made from the files and the log: a file without a line (its writer was killed) is listed too. A current mask that
-    another program wrote comes last, with the id "".
-
-    Raises:
-        LabelError, DatasetError: As `save_revision`.
-    """
-    organ = known_organ(case, organ)
-    revisions = _saved(case, organ)
-    revised = case.average.revised_mask(organ)
-    if not revised.is_file():
-        return revisions
-    digest = sha256_of(revised)
-    same = [revision.id for revision in revisions if revision.sha256 == digest]
-    if not same:
-        return [*revisions, Revision("", revised, "", UNKNOWN_READER, digest, action=IMPORT, is_current=True)]
-    intended = _intended(case, organ)
-    chosen = intended if intended in same else same[-1]
-    return [replace(revision, is_current=revision.id == chosen) for revision in revisions]
-
-
-def current_revision(case: CaseFolder, organ: str) -> Revision | None:
-    """Return the revision that counts, or None when it is the prediction. Raises as `history`."""
-    return next((revision for revision in history(case, organ) if revision.is_current), None)
-
-
-def unfinished_revision(case: CaseFolder, organ: str) -> str | None:
-    """Return the id of a saved revision that a kill kept from becoming current ("" for the prediction), or None.
-
-    Saving again or rolling back to it finishes the work. Raises as `history`.
-    """
-    organ = known_organ(case, organ)
-    revisions = history(case, organ)
-    current = next((revision for revision in revisions if revision.is_current), None)
-    logged = {entry.file for entry in read_log(case.average.revisions(organ) / LOG_NAME)}
-    if current is not None and current.file.name not in logged:  # what another program wrote counts as it is
-        return None
-    lost = [revision.id for revision in revisions if revision.file.name not in logged]
-    if lost:  # every save and roll back logs the files before it, so this one is newer than the last event
-        return lost[-1]
-    intended = _intended(case, organ)
-    return intended if intended is not None and intended != (current.id if current else "") else None
 
 
 def complete(case: CaseFolder, organ: str, now: Clock = utc_now) -> Revision | None:
@@ -200,7 +147,7 @@ def complete(case: CaseFolder, organ: str, now: Clock = utc_now) -> Revision | N
     pending = unfinished_revision(case, organ)
     with _locked(case, organ) as folder:
         base = _adopt(case, organ, now)
-        target = None if not pending else _found(case, organ, pending)
+        target = None if not pending else found_revision(case, organ, pending)
         if target is not None and target.id != getattr(current_revision(case, organ), "id", ""):
             voxels = "" if target.voxels is None else str(target.voxels)
             comment = "finished after its program was killed"
@@ -208,38 +155,6 @@ def complete(case: CaseFolder, organ: str, now: Clock = utc_now) -> Revision | N
             append_entry(folder / LOG_NAME, entry)
         _settle(case, organ, now)
         return current_revision(case, organ)
-
-
-def _saved(case: CaseFolder, organ: str) -> list[Revision]:
-    folder = case.average.revisions(organ)
-    files = sorted(path for path in folder.glob(f"*{ENDING}") if is_revision(path))
-    entries = {entry.file: entry for entry in read_log(folder / LOG_NAME) if entry.action != ROLLBACK}
-    return [_revision(path, entries.get(path.name)) for path in files]
-
-
-def _revision(path: Path, entry: LogEntry | None) -> Revision:
-    time, reader = split_id(path)
-    name = path.name.removesuffix(ENDING)
-    if entry is None:
-        return Revision(name, path, time, reader, sha256_of(path), action=RECOVER)
-    voxels = int(entry.voxels) if entry.voxels.isdecimal() else None
-    return Revision(name, path, time, reader, entry.sha256, voxels, entry.base_sha256, entry.comment, entry.action)
-
-
-def _found(case: CaseFolder, organ: str, revision_id: str) -> Revision:
-    revisions = history(case, organ)
-    for revision in revisions:
-        if revision.id and revision.id == revision_id:
-            return revision
-    known = ", ".join(revision.id for revision in revisions[-5:] if revision.id) or "none"
-    message = f"{case.average.revisions(organ)}: there is no revision {revision_id!r} (the newest: {known})."
-    raise InputError(message, "List them with: atlas revise CASE ORGAN.")
-
-
-def _intended(case: CaseFolder, organ: str) -> str | None:
-    """Return the id that the last event of the log made current, "" for the prediction, None without an event."""
-    entries = read_log(case.average.revisions(organ) / LOG_NAME)
-    return next((entry.file.removesuffix(ENDING) for entry in reversed(entries) if entry.action != RECOVER), None)
 
 
 @contextmanager
@@ -293,7 +208,7 @@ def _settle(case: CaseFolder, organ: str, now: Clock) -> None:
     """Make `_revised` hold what the last event says; look again, as another process may have saved meanwhile."""
     folder, revised = case.average.revisions(organ), case.average.revised_mask(organ)
     while True:
-        intended = _intended(case, organ)
+        intended = intended_revision(case, organ)
         current = current_revision(case, organ)
         if (current.id if current is not None else "") == intended or intended is None:
             return
@@ -305,13 +220,6 @@ def _settle(case: CaseFolder, organ: str, now: Clock) -> None:
             with storage_errors(revised), suppress(FileNotFoundError):
                 revised.unlink()
                 sync_folder(revised.parent)
-
-
-def predicted_mask(case: CaseFolder, organ: str) -> Path | None:
-    """Return the file of the predicted mask: the average's, or a single model's where there is no average; else None."""
-    models = case.models()
-    folders = [case.average, *([case.backbone(models[0])] if len(models) == 1 else [])]
-    return next((folder.mask(organ) for folder in folders if folder.mask(organ).is_file()), None)
 
 
 def _refuse_to_empty(case: CaseFolder, organ: str) -> None:

@@ -15,10 +15,10 @@ from AtlasReviewLib.neighbors import label_values_of
 from AtlasReviewLib.review_case import ReviewCase
 from AtlasSegmentLib import geometry
 from AtlasSegmentLib.labels import structure_for
-from AtlasSegmentLib.scene import CASE_FOLDER, ROLE, grid_of_node, jump_to, scalars_of, update_volume_node, vtk_matrix
-from AtlasSegmentLib.scene_segmentation import add_segment, mask_of_segment, set_mask_of_segment, set_reference_geometry
+from AtlasSegmentLib.scene import CASE_FOLDER, ROLE, jump_to, scalars_of, update_volume_node, vtk_matrix
+from AtlasSegmentLib.scene_segmentation import add_segment, set_reference_geometry
 from AtlasSegmentLib.sparse import SparseVolume, is_empty
-from AtlasSegmentLib.volume import Grid, Volume
+from AtlasSegmentLib.volume import Volume
 
 ORGAN = "AtlasAnnotator.Organ"
 """Node attribute: the organ that is edited in a segmentation."""
@@ -143,11 +143,11 @@ def _add(segmentation: Any, organ: str, mask: SparseVolume, value: int) -> str:
     """Add a segment with the voxels of a mask and the published value of its organ; return its id."""
     segment_id = add_segment(segmentation, organ, Volume(np.zeros((1, 1, 1), np.uint8), np.eye(4)), value)
     segment = segmentation.GetSegmentation().GetSegment(segment_id)
-    segment.AddRepresentation(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName(), _image(mask))
+    segment.AddRepresentation(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName(), image_of(mask))
     return segment_id
 
 
-def _image(volume: SparseVolume) -> Any:
+def image_of(volume: SparseVolume) -> Any:
     """Return the box of a map as an image on the grid of the case (voxels copied): Slicer keeps segments cropped, too."""
     image = slicer.vtkOrientedImageData()
     if is_empty(volume.box):
@@ -196,59 +196,6 @@ def first_place(loaded: ReviewCase) -> tuple[float, float, float] | None:
         index = np.array([middle + [side.start for side in mask.box]])
     x, y, z = geometry.apply_affine(loaded.grid.affine, index)[0]
     return (float(x), float(y), float(z))
-
-
-def edited_mask(nodes: TaskNodes, loaded: ReviewCase) -> Volume:
-    """Return the mask of the organ as it lies over the CT in the views, uint8 0/1 on the grid of the case.
-
-    Raises:
-        InputError: The segment is gone.
-        GeometryError: CT or segmentation was put under a transform that is not linear.
-    """
-    mask = mask_of_segment(nodes.segmentation, nodes.segment, _grid_in_scene(nodes, loaded.grid))
-    return Volume(mask.array, loaded.grid.affine, mask.source, loaded.grid.header)
-
-
-def put_mask(nodes: TaskNodes, mask: SparseVolume) -> None:
-    """Replace the organ's voxels in the editor, such as by edits that were recovered. Raises GeometryError as `edited_mask`."""
-    set_mask_of_segment(nodes.segmentation, nodes.segment, Volume(mask.dense(), _grid_in_scene(nodes, mask.grid).affine))
-
-
-def _grid_in_scene(nodes: TaskNodes, grid: Grid) -> Grid:
-    """Return where the voxels of the case lie in the scene now: the reader may have moved the CT."""
-    if not nodes.has_background:
-        return grid
-    moved = grid_of_node(nodes.background)
-    return moved if moved.shape == grid.shape else grid  # else it was cropped or resampled in place
-
-
-def kept_mask(nodes: TaskNodes, loaded: ReviewCase) -> Volume | None:
-    """Return the organ in the segmentation's own coordinates, whatever transform it is under and also when it was removed."""
-    segment = segment_now(nodes)
-    if segment is None:
-        return None
-    copy = slicer.vtkSegment()
-    copy.DeepCopy(segment)
-    apart = slicer.vtkMRMLSegmentationNode()  # never in the scene
-    apart.SetAndObserveSegmentation(slicer.vtkSegmentation())
-    apart.GetSegmentation().SetSourceRepresentationName(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName())
-    apart.GetSegmentation().AddSegment(copy, nodes.segment)
-    return mask_of_segment(apart, nodes.segment, loaded.grid)
-
-
-def segment_now(nodes: TaskNodes) -> Any:
-    """Return the organ's segment, the one that was last seen when it is not in the scene any more."""
-    if nodes.whole:
-        nodes.kept = nodes.segmentation.GetSegmentation().GetSegment(nodes.segment)
-    return nodes.kept
-
-
-def segment_stamp(nodes: TaskNodes) -> int:
-    """Return a number that differs after every change of the organ (undo too), without looking at a voxel."""
-    name = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
-    segment = segment_now(nodes)
-    image = None if segment is None else segment.GetRepresentation(name)
-    return 0 if image is None else int(image.GetMTime())
 
 
 def hide_others(nodes: TaskNodes) -> None:

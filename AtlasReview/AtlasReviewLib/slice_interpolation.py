@@ -133,7 +133,9 @@ def _pairs(first: Mask, last: Mask, spacing: Spacing) -> Iterator[_Pair]:
     from scipy.ndimage import label
 
     (a, count_a), (b, count_b) = label(first, _EIGHT), label(last, _EIGHT)
-    touching = np.unique(np.stack([a, b])[:, first & last], axis=1).T.tolist()
+    both = first & last
+    codes = np.unique(a[both].astype(np.int64) * (count_b + 1) + b[both])  # far faster than unique rows
+    touching = np.stack(np.divmod(codes, count_b + 1), axis=1).tolist()
     groups = _connected(touching, count_a, count_b)
     alone: tuple[list[Mask], list[Mask]] = ([], [])
     for numbers_a, numbers_b in groups:

@@ -127,8 +127,28 @@ class TaskSession:
             self.save(mask, comment, allow_empty)
         else:
             self.autosave(mask)
-        self.task = self.worklist.set_state(self.task, state, self.reader, comment)
+        revision, sha256 = self._unknown_to_list() if state == ACCEPTED else ("", "")
+        self.task = self.worklist.set_state(self.task, state, self.reader, comment, revision, sha256)
         return self.task
+
+    def send_back(self, mask: SparseVolume, comment: str) -> Task:
+        """Send a task that is being verified back to its reader; edits that are not saved stay on the disk as unsaved ones.
+
+        Raises:
+            InputError: It is not being verified, or there is no comment.
+            TaskTakenError, StorageError, DatasetError: As `save`.
+        """
+        self._require_mine()
+        self._tell_list()
+        self.autosave(mask)
+        self.task = self.worklist.send_back(self.task, self.reader, comment)
+        return self.task
+
+    def _unknown_to_list(self) -> tuple[str, str]:
+        """Return id and hash of the revision that counts where the list does not name it: its writer was killed before it could say so."""
+        current = current_revision(self.loaded.case, self.task.organ)
+        known = current is None or current.id in ("", self.task.revision)
+        return ("", "") if known or current is None else (current.id, current.sha256)
 
     def leave(self, mask: SparseVolume | None) -> None:
         """Close the task: unsaved edits go to the disk, and a task that was only looked at goes back to the list.

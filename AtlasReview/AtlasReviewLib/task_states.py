@@ -21,6 +21,13 @@ OWNED: tuple[State, ...] = (TAKEN, REVISED)
 VERDICTS: tuple[State, ...] = (REVISED, ACCEPTED, REJECTED, FLAGGED, SKIPPED)
 """What the reader who has a task can set."""
 
+Stage = Literal["", "verify", "verified", "adjudicate", "adjudicated"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+READ, VERIFY, VERIFIED, ADJUDICATE, ADJUDICATED = STAGES
+"""Beside its state: a task is read; what a junior accepted waits for a senior; where two readings disagree, a third reader decides."""
+CHECKED: tuple[Stage, ...] = (VERIFY, ADJUDICATE)
+"""Somebody else's work is looked at: nobody gets it who did that work."""
+
 _NEEDS_COMMENT = (REJECTED,)
 
 

@@ -7,89 +7,39 @@ that two readers on one folder never get the same task and no state is lost.
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Callable
-from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from AtlasReviewLib import lease
+from AtlasReviewLib import lease, worklist_rules
 from AtlasReviewLib.reader_session import this_session
 from AtlasReviewLib.task_states import FINISHED, OWNED, REVISED, TAKEN, WAITING, State, require_verdict
-from AtlasReviewLib.worklist_place import WorklistPlace, place_of
-from AtlasReviewLib.worklist_rows import ANY, Changes, Event, Row, Task, TaskFilter, before, is_mine, require_free, taken_meanwhile, task_of
-from AtlasReviewLib.worklist_store import open_store
-from AtlasSegmentLib.errors import InputError, StorageError
+from AtlasReviewLib.worklist_blind import blanked
+from AtlasReviewLib.worklist_look import WorklistLook, checked_reader, utc_now
+from AtlasReviewLib.worklist_rows import (
+    ANY,
+    Changes,
+    Row,
+    Task,
+    TaskFilter,
+    before,
+    is_mine,
+    require_free,
+    taken_meanwhile,
+    task_of,
+    with_reader,
+)
+from AtlasReviewLib.worklist_rules import require_allowed, require_open_reading, require_shown
+from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.names import safe_name
 
 if TYPE_CHECKING:
     from AtlasReviewLib.worklist_transaction import Transaction
 
-Clock = Callable[[], datetime]
-_MOST_CHANGES = 200
+__all__ = ["Worklist", "checked_reader", "utc_now"]
 
 
-def utc_now() -> datetime:
-    """Return the time now, in UTC."""
-    return datetime.now(timezone.utc)
-
-
-class Worklist:
-    """The tasks of one dataset folder.
-
-    Args:
-        folder: The dataset folder.
-        read_only: Look only; every change raises StorageError.
-        now: Clock, in UTC; a server has a clock of its own.
-        url: Address of a PostgreSQL database; "" looks where `place_of` says.
-        place: Where it is, if that is known.
-
-    Raises:
-        WorklistDamagedError, StorageError, DatasetError, InputError, AtlasError: As `open_store` and `place_of`.
-    """
-
-    def __init__(
-        self, folder: Path, read_only: bool = False, now: Clock = utc_now, url: str = "", place: WorklistPlace | None = None
-    ) -> None:
-        self.folder, self.read_only, self._now = Path(folder), read_only, now
-        self.store = open_store(place or place_of(self.folder, url), read_only, self._time_now)
-
-    def close(self) -> None:
-        """Give up what is held in memory, and connections to a server; a file is never held open."""
-        self.store.close()
-
-    def tasks(self, case: str | None = None) -> list[Task]:
-        """Return the tasks whose case is there, of all cases or one, in the order of looking; those without a rank last, by name."""
-        with self.store.reading() as db:
-            return db.tasks(case)
-
-    def task(self, case: str, organ: str) -> Task:
-        """Return one task as it is now.
-
-        Raises:
-            DatasetError: There is none.
-        """
-        with self.store.reading() as db:
-            return task_of(db.row(case, organ, keep=False))
-
-    def last_event(self) -> int:
-        """Return the number of the newest event: it grows with every change that anybody makes."""
-        with self.store.reading() as db:
-            return db.last_event()
-
-    def changes(self, after: int) -> tuple[int, list[Task] | None]:
-        """Return the number of the newest event, and the tasks that changed after the event of a number.
-
-        None in place of the tasks says that the whole list has to be read again: tasks came or went, or got other places.
-        """
-        with self.store.reading() as db:
-            keys = db.changed(after, _MOST_CHANGES)
-            return db.last_event(), None if keys is None else [task_of(db.row(*key, keep=False)) for key in keys]
-
-    def events(self, case: str | None = None, organ: str | None = None, after: int = 0) -> list[Event]:
-        """Return the history, oldest first, of everything, one case or one task, after the event of a number."""
-        with self.store.reading() as db:
-            return db.events(case, organ, after)
+class Worklist(WorklistLook):
+    """The tasks of one dataset folder, to look at and to work on; see `WorklistLook`."""
 
     def take_next(self, reader: str, exclude: Task | None = None, only: TaskFilter = ANY) -> Task | None:
         """Give the reader the next task: handed to them, else one that waits, else one they have begun, else one that was skipped.
@@ -104,15 +54,17 @@ class Worklist:
 
         Raises:
             DatasetError: The reader's name cannot be a file name.
+            InputError: review.json or readers.json is damaged.
             StorageError: The worklist cannot be written.
         """
-        reader = self._writer(reader)
+        reader, rules = self._writer(reader), self.rules()
         with self.store.writing() as db:
+            db.one_program_of(reader)
             lease.expire(db)
-            row = db.next_row(reader, exclude.id if exclude is not None else -1, only)
-            return None if row is None else task_of(lease.take(db, row, reader))
+            row = db.next_row(reader, exclude.id if exclude is not None else -1, only, rules.may_up_to(reader))
+            return None if row is None else _shown(lease.take(db, row, reader))
 
-    def take(self, case: str, organ: str, reader: str, take_over: bool = False) -> Task:
+    def take(self, case: str, organ: str, reader: str, take_over: bool = False, reading: int = 1) -> Task:
         """Put a task into a reader's hands, until they give no sign of life for `lease.LEASE_SECONDS`.
 
         Args:
@@ -120,22 +72,27 @@ class Worklist:
             organ: Name of the organ.
             reader: Who wants it.
             take_over: Take it although another reader has it; the history says so.
+            reading: 1, or 2 for the second reading.
 
         Raises:
             TaskTakenError: Another reader, or another program of this one, has it, or it was handed to another one.
-            InputError: It is finished.
+            InputError: It is finished, or as `worklist_rules.require_allowed` and `require_shown`.
             DatasetError: There is no such task, or the reader's name cannot be a file name.
             StorageError: The worklist cannot be written.
         """
-        reader = self._writer(reader)
+        reader, rules = self._writer(reader), self.rules()
         with self.store.writing() as db:
-            row = lease.lapse(db, db.row(case, organ))
+            db.one_program_of(reader)
+            row = lease.lapse(db, db.row(case, organ, reading))
+            require_allowed(db, row, reader, rules)
+            if not take_over or row["state"] in FINISHED:
+                require_shown(db, row, reader)
             if row["state"] in FINISHED:
                 message = f"{case}, {organ}: is {row['state']} by {row['reader']}."
                 raise InputError(message, "Reopen it to change it.")
             if not take_over:
                 require_free(row, reader)
-            return task_of(lease.take(db, row, reader))
+            return _shown(lease.take(db, row, reader))
 
     def heartbeat(self, task: Task, reader: str) -> Task:
         """Say that the program lives that has a task open; to be called every `lease.HEARTBEAT_SECONDS`.
@@ -148,9 +105,9 @@ class Worklist:
         """
         reader = self._writer(reader)
         with self.store.writing() as db:
-            row = lease.renew(db, db.row(task.case, task.organ), reader)
+            row = lease.renew(db, _row(db, task), reader)
             lease.expire(db)
-            return task_of(row)
+            return _shown(row)
 
     def detach(self, task: Task, reader: str, seconds: float) -> Task:
         """Let a reader keep the task in their hands without a program that has it open, for some seconds.
@@ -167,7 +124,7 @@ class Worklist:
         """
         reader = self._writer(reader)
         with self.store.writing() as db:
-            row = db.row(task.case, task.organ)
+            row = _row(db, task)
             if not is_mine(row, reader):
                 return
             if keep or row["state"] != TAKEN:
@@ -180,24 +137,29 @@ class Worklist:
 
         Raises:
             TaskTakenError: Another reader has it.
-            InputError: It is finished.
+            InputError: It is finished, or the named reader is not allowed to have it.
         """
-        reader, to = self._writer(reader), checked_reader(to)
+        reader, to, rules = self._writer(reader), checked_reader(to), self.rules()
         with self.store.writing() as db:
-            row = lease.lapse(db, db.row(task.case, task.organ))
-            return task_of(lease.hand_over(db, row, reader, to, comment.strip()))
+            row = lease.lapse(db, _row(db, task))
+            require_allowed(db, row, to, rules)
+            return _shown(lease.hand_over(db, row, reader, to, comment.strip()))
 
     def revisit(self, task: Task, reader: str, reason: str, to: str = "") -> Task:
         """Put a decided task, or one put aside, back on the list, for a named reader or anybody.
 
         Raises:
             TaskTakenError: Somebody has it.
-            InputError: It waits already, or there is no reason.
+            InputError: It waits already, there is no reason, the named reader is not allowed to have it, or it is a second reading that was
+                compared with the first one.
         """
-        reader, to = self._writer(reader), checked_reader(to) if to else ""
+        reader, to, rules = self._writer(reader), checked_reader(to) if to else "", self.rules()
         with self.store.writing() as db:
-            row = lease.lapse(db, db.row(task.case, task.organ))
-            return task_of(lease.revisit(db, row, reader, reason, to))
+            row = lease.lapse(db, _row(db, task))
+            require_open_reading(db, row)
+            if to:
+                require_allowed(db, {**row, **lease.read_again(row)}, to, rules)
+            return _shown(lease.revisit(db, row, reader, reason, to))
 
     def set_state(self, task: Task, state: State, reader: str, comment: str = "", revision: str = "", sha256: str = "") -> Task:
         """Record what a reader did with the task in their hands.
@@ -215,34 +177,59 @@ class Worklist:
             InputError: As `require_verdict`.
             StorageError: The worklist cannot be written.
         """
-        reader, comment = self._writer(reader), comment.strip()
+        reader, comment, rules = self._writer(reader), comment.strip(), self.rules()
         with self.store.writing() as db:
-            row = db.row(task.case, task.organ)
+            row = _row(db, task)
             require_verdict(row["state"], state, comment)
             if not is_mine(row, reader):
                 raise taken_meanwhile(row)
+            if state in FINISHED:
+                require_allowed(db, row, reader, rules)
+            kind, follows, told = worklist_rules.decided(db, row, reader, state, rules)
             held: Changes = {"session": this_session(), "lease_until": lease.lease_end(db.time())}
-            changes: Changes = {"state": state, **(held if state in OWNED else {"session": "", "lease_until": "", "assignee": ""})}
+            changes: Changes = {"state": state, **(held if state in OWNED else worklist_rules.FREE), **follows}
             changes |= {"comment": comment} if comment else {}
             changes |= {"revision": revision, "sha256": sha256} if revision else {}
-            return task_of(db.change(row, "state", reader, changes, comment=comment, revision=revision, sha256=sha256))
+            words = "; ".join(part for part in (comment, told) if part)
+            return _shown(db.change(row, kind, reader, changes, comment=words, revision=revision, sha256=sha256))
+
+    def send_back(self, task: Task, reader: str, comment: str) -> Task:
+        """Send a task that a senior verifies back to the reader who did it; it waits for them, with the comment.
+
+        Raises:
+            TaskTakenError: It is in other hands.
+            InputError: It is not being verified, or there is no comment.
+            StorageError: The worklist cannot be written.
+        """
+        reader, comment = self._writer(reader), comment.strip()
+        with self.store.writing() as db:
+            row = _row(db, task)
+            if not is_mine(row, reader):
+                raise taken_meanwhile(row)
+            told = f"to {row['author']}: {comment}"
+            return task_of(db.change(row, worklist_rules.SENT_BACK, reader, worklist_rules.sent_back(row, comment), comment=told))
 
     def reopen(self, task: Task, reader: str, comment: str = "") -> Task:
         """Take a finished task up again, at once; its history stays. `revisit` leaves it to whoever comes next.
 
         Raises:
-            InputError: It is not finished.
+            InputError: It is not finished, it is a second reading that was compared with the first one, or as `require_allowed`.
             DatasetError, StorageError: As `take`.
         """
-        reader = self._writer(reader)
+        reader, rules = self._writer(reader), self.rules()
         with self.store.writing() as db:
-            row = db.row(task.case, task.organ)
+            db.one_program_of(reader)
+            row = _row(db, task)
+            require_open_reading(db, row)
+            again = lease.read_again(row)
+            require_allowed(db, {**row, **again}, reader, rules)
+            require_shown(db, row, reader)
             if row["state"] not in FINISHED:
                 message = f"{task.case}, {task.organ}: is {row['state']}, not finished."
                 raise InputError(message, "Open it.")
             held: Changes = {"reader": reader, "session": this_session(), "lease_until": lease.lease_end(db.time())}
-            changes = {**before(row), "state": REVISED if row["revision"] else TAKEN, **held}
-            return task_of(db.change(row, "reopen", reader, changes, comment=comment.strip()))
+            changes = {**before(row), "state": REVISED if row["revision"] else TAKEN, **held, **again, "readers": with_reader(row, reader)}
+            return _shown(db.change(row, "reopen", reader, changes, comment=comment.strip()))
 
     def add_seconds(self, task: Task, reader: str, seconds: float) -> None:
         """Add active time to a task, whoever has it now; less than a tenth of a second is not worth an event."""
@@ -250,7 +237,7 @@ class Worklist:
             return
         reader = self._writer(reader)
         with self.store.writing() as db:
-            row = db.row(task.case, task.organ)
+            row = _row(db, task)
             db.change(row, "seconds", reader, {"active_seconds": row["active_seconds"] + seconds}, seconds=seconds)
 
     def add(self, case: str, organ: str, reader: str) -> Task:
@@ -271,33 +258,20 @@ class Worklist:
     def _held(self, task: Task, reader: str, step: Callable[[Transaction, Row, str], Row]) -> Task:
         reader = self._writer(reader)
         with self.store.writing() as db:
-            row = db.row(task.case, task.organ)
+            row = _row(db, task)
             if not is_mine(row, reader):
                 raise taken_meanwhile(row)
-            return task_of(step(db, row, reader))
-
-    def require_writable(self) -> None:
-        """Check that the list can be changed.
-
-        Raises:
-            StorageError: It was opened for looking only.
-        """
-        if self.read_only:
-            message = f"{self.folder}: the dataset folder cannot be written, so the worklist is for looking only."
-            raise StorageError(message, "Ask for write permission, or copy the dataset to a folder of your own.")
+            return _shown(step(db, row, reader))
 
     def _writer(self, reader: str) -> str:
         self.require_writable()
         return checked_reader(reader)
 
-    def _time_now(self) -> str:
-        return self._now().astimezone(timezone.utc).isoformat(timespec="microseconds")
+
+def _row(db: Transaction, task: Task) -> Row:
+    return db.row(task.case, task.organ, task.reading)
 
 
-def checked_reader(reader: str) -> str:
-    """Return a reader's name in the form in which names are compared.
-
-    Raises:
-        DatasetError: It cannot be part of a file name.
-    """
-    return safe_name(unicodedata.normalize("NFC", reader.strip()), "reader name")
+def _shown(row: Row) -> Task:
+    """Return a row as the reader sees it who may have the task in hand."""
+    return blanked(task_of(row))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from AtlasReviewLib.worklist import Worklist
-from AtlasReviewLib.worklist_merge import PROGRAM
 from AtlasReviewLib.worklist_place import FILE, WorklistPlace, place_of
+from AtlasReviewLib.worklist_rows import PROGRAM
 from AtlasReviewLib.worklist_store import NAME
 from AtlasSegmentLib.errors import InputError
 

@@ -13,8 +13,8 @@ from AtlasQualityLib.csv_text import csv_text, no_formula
 from AtlasQualityLib.priority import read_scores
 from AtlasReviewLib.revision_log import restored
 from AtlasReviewLib.worklist import Worklist
-from AtlasReviewLib.worklist_merge import PROGRAM
-from AtlasReviewLib.worklist_rows import NUMBERS, Row, Task
+from AtlasReviewLib.worklist_findings import base_reason, with_finding
+from AtlasReviewLib.worklist_rows import NUMBERS, PROGRAM, Row, Task
 from AtlasSegmentLib.case_folder import open_case
 from AtlasSegmentLib.errors import AtlasError, InputError
 from AtlasSegmentLib.files import write_text
@@ -25,7 +25,7 @@ PRIORITY, ATTENTION_SIZE = "priority", "attention-size"
 FORMS = (PRIORITY, ATTENTION_SIZE)
 TABLE_COLUMNS = (
     *("rank", "case", "organ", "state", "reader", "assignee", "priority", "attention_mm3", "expected_error_mm3", "minutes"),
-    *("predicted_dice", "active_seconds", "comment", "revision", "changed", "lease_until", "level", "round", "reason"),
+    *("predicted_dice", "active_seconds", "comment", "revision", "changed", "lease_until", "level", "round", "reading", "stage", "reason"),
 )
 
 
@@ -177,7 +177,9 @@ def _by_case(lines: Sequence[Sequence[str]], file: Path, known: _Known) -> tuple
 
 def _placed(row: Row, order: _Order, name: str) -> dict[str, Any]:
     rank, priority = order.get((row["case_name"], row["organ"]), (None, None))
-    reason = row["reason"] if str(row["reason"]).startswith("added by ") else "" if rank is not None else f"is not in {name}"
+    before = base_reason(row)
+    base = before if before.startswith("added by ") else "" if rank is not None else f"is not in {name}"
+    reason = with_finding(base, row["finding"])
     return {"case_name": row["case_name"], "organ": row["organ"], "rank": rank, NUMBERS[0]: priority, "reason": reason, "ranked_by": name}
 
 

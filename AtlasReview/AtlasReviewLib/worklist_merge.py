@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +11,15 @@ from typing import Any
 
 from AtlasReviewLib.task_states import REVISED, WAITING
 from AtlasReviewLib.worklist import Worklist
-from AtlasReviewLib.worklist_rows import NUMBERS, Row
+from AtlasReviewLib.worklist_findings import raised
+from AtlasReviewLib.worklist_rows import NUMBERS, PROGRAM, Row
 from AtlasReviewLib.worklist_scan import FoundTask, Scan, scan_dataset
+from AtlasReviewLib.worklist_second import add_second_readings, second_readings
 from AtlasReviewLib.worklist_store import WorklistDamagedError
 from AtlasSegmentLib.errors import StorageError
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 
-PROGRAM = "atlas"
-"""Who adds tasks, in the history: no reader."""
+_log = logging.getLogger(__name__)
 _SCORED = ("rank", *NUMBERS, "reason")
 
 
@@ -35,6 +37,7 @@ def open_worklist(folder: Path, progress: ProgressCallback = ignore_progress, ur
     try:
         worklist = Worklist(folder, url=url)
         merge(worklist, scan)
+        _settle(worklist)
     except WorklistDamagedError:
         raise
     except StorageError as error:
@@ -44,6 +47,15 @@ def open_worklist(folder: Path, progress: ProgressCallback = ignore_progress, ur
         if not worklist.store.place.url:  # a file was copied into memory, where it can be changed
             merge(worklist, scan)
     return worklist, scan
+
+
+def _settle(worklist: Worklist) -> None:
+    """Compare readings that both are done, as their programs may have been killed before they did."""
+    from AtlasReviewLib.double_reading import settle
+
+    for found in settle(worklist):
+        if found.problem:
+            _log.warning("%s %s: its two readings cannot be compared: %s", found.case, found.organ, found.problem)
 
 
 def _cannot_be_written(error: StorageError) -> bool:
@@ -57,14 +69,15 @@ def merge(worklist: Worklist, scan: Scan) -> int:
     comes back with its state when the case does; cases that could not be read stay as they are. The order of a list that was
     imported stays.
     """
+    policy = worklist.rules().policy
     with worklist.store.reading() as db:
-        if _differences(db.rows(), scan) is None:
+        known = db.rows()
+        if _differences(known, scan) is None and not second_readings(known, policy):
             return 0
     with worklist.store.writing() as db:
         db.alone()
-        found = _differences(db.rows(), scan)  # again: somebody may have merged meanwhile
-        if found is None:
-            return 0
+        known = db.rows()  # again: somebody may have merged meanwhile
+        found = _differences(known, scan) or _Differences([], [], [])
         time = db.time()
         db.add_many([_row_of(values, task, time) for task, values in found.new])
         db.set_many([{**values, "present": 1} for values in found.changed])
@@ -76,6 +89,7 @@ def merge(worklist: Worklist, scan: Scan) -> int:
             db.append(PROGRAM, "", "", "scores", comment=f"{len(found.changed)} tasks, order {scan.order}")
         for case, organ in found.hidden:
             db.append(PROGRAM, case, organ, "hide", comment="its case is not in the folder")
+        add_second_readings(db, db.rows(), policy)
         return len(found.new)
 
 
@@ -93,8 +107,9 @@ class _Differences:
 
 def _differences(known: Sequence[Row], scan: Scan) -> _Differences | None:
     """Return what differs between the list and the folder, or None when there is nothing to do."""
-    rows = {(row["case_name"], row["organ"]): row for row in known}
+    rows = {(row["case_name"], row["organ"]): row for row in known if row["reading"] == 1}
     listed = next((str(row["ranked_by"]) for row in known if row["ranked_by"]), "")
+    scan = raised(scan, known)
     new, changed = [], []
     for task in scan.tasks:
         row = rows.get((task.case, task.organ))
@@ -127,7 +142,8 @@ def _values(task: FoundTask, row: Row | None, listed: str) -> _Values:
 
 def _row_of(values: _Values, task: FoundTask, time: str) -> _Values:
     state = REVISED if task.revised_by else WAITING
-    return {**values, "state": state, "reader": task.revised_by, "changed": time}
+    readers = f"\n{task.revised_by}\n" if task.revised_by else ""
+    return {**values, "state": state, "reader": task.revised_by, "readers": readers, "changed": time}
 
 
 def _told(values: _Values) -> str:

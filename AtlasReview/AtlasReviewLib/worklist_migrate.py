@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-VERSION = 2
+VERSION = 3
 """The version that this program reads and writes: the number of the newest file in `worklist_migrations`."""
 VERSION_TABLE = "worklist_version"
 _STEPS = Path(__file__).with_name("worklist_migrations")

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from AtlasReviewLib.server_remedies import remedy_of
 from AtlasReviewLib.worklist_migrate import VERSION, VERSION_TABLE, migrate
 from AtlasReviewLib.worklist_place import WorklistPlace, without_password
 from AtlasReviewLib.worklist_store import busy, newer
@@ -19,10 +20,11 @@ from AtlasSegmentLib.errors import AtlasError, DatasetError, StorageError
 CONNECT_SECONDS, WAIT_SECONDS, IDLE_SECONDS = 5, 10, 60
 """For a server that does not answer; for a row that another program writes; after which a program that hangs lets go of its rows."""
 # A reader gives neither the number, the time nor the account of an event.
-_EVENT_COLUMNS = "dataset, reader, session, case_name, organ, kind, state_before, state_after, seconds, revision, sha256, comment"
+_EVENT_COLUMNS = "dataset, reader, session, case_name, organ, reading, kind, state_before, state_after, seconds, revision, sha256, comment"
 _TASK_COLUMNS = (
-    "present, rank, priority, attention_mm3, expected_error_mm3, minutes, predicted_dice, reason, ranked_by, level, round, state, reader, "
-    "assignee, session, lease_until, previous_state, previous_reader, active_seconds, comment, revision, sha256, changed"
+    "present, rank, priority, attention_mm3, expected_error_mm3, minutes, predicted_dice, reason, ranked_by, bonus, finding, level, round, "
+    "state, reader, assignee, session, lease_until, stage, author, readers, others, measured, previous_state, previous_reader, "
+    "active_seconds, comment, revision, sha256, changed"
 )
 
 
@@ -156,7 +158,7 @@ def _told(shown: str, error: BaseException) -> AtlasError:
         message = f"{shown}: two changes met."
         return StorageError(message, "Try again.")
     message = f"{shown}: the worklist server cannot be used ({_cause(text)})."
-    return StorageError(message, "Check the network, the address and your password file (~/.pgpass), then try again.")
+    return StorageError(message, remedy_of(text))
 
 
 def _cause(text: str) -> str:
@@ -186,7 +188,7 @@ def _engine(url: str) -> Engine:
         )
     except ImportError as error:
         message = "A worklist on a server needs psycopg, which is not installed."
-        raise AtlasError(message, "Run: pip install 'psycopg[binary]>=3.1'.") from error
+        raise AtlasError(message, "Run: pip install 'psycopg[binary]>=3.2'.") from error
 
     @event.listens_for(engine, "connect")
     def limit(connection: Any, _record: Any) -> None:

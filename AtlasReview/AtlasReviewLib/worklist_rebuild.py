@@ -13,19 +13,22 @@ from typing import Any
 
 from AtlasReviewLib.task_states import STATES
 from AtlasReviewLib.worklist import Worklist
-from AtlasReviewLib.worklist_merge import PROGRAM, open_worklist
+from AtlasReviewLib.worklist_merge import open_worklist
+from AtlasReviewLib.worklist_rows import PROGRAM
 from AtlasReviewLib.worklist_store import NAME
 from AtlasSegmentLib.files import storage_errors, sync_folder
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 
 _log = logging.getLogger(__name__)
-_KEPT = ("state", "reader", "active_seconds", "comment", "revision", "sha256")
+_KEPT = ("state", "reader", "active_seconds", "comment", "revision", "sha256", "level", "stage", "author", "readers", "measured")
+_OLD = {"level": 1, "reading": 1, "stage": "", "author": "", "readers": "", "measured": ""}  # what files of earlier versions do not have
 _EVENT = (
     "time",
     "reader",
     "session",
     "case_name",
     "organ",
+    "reading",
     "kind",
     "state_before",
     "state_after",
@@ -34,7 +37,7 @@ _EVENT = (
     "sha256",
     "comment",
 )
-_TASK = ("case_name", "organ", *_KEPT)
+_TASK = ("case_name", "organ", "reading", *_KEPT)
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
 
 
@@ -57,6 +60,7 @@ def rebuild_worklist(folder: Path, progress: ProgressCallback = ignore_progress)
         db.restore_events(dict(zip(_EVENT, values, strict=True)) for values in _readable(kept, "event", _EVENT) if None not in values)
         states = [dict(zip(_TASK, values, strict=True)) for values in _readable(kept, "task", _TASK)]
         whole = [state for state in states if _is_whole(state)]
+        db.add_many([{**{name: state[name] for name in _TASK[:3]}, "changed": ""} for state in whole if state["reading"] == 2])
         db.set_many(whole)
         db.append(PROGRAM, "", "", "rebuild", comment=f"{len(whole)} states read from {kept.name}")
     return worklist, kept
@@ -85,13 +89,16 @@ def _readable(path: Path, table: str, columns: tuple[str, ...]) -> Iterator[tupl
 
     try:
         with closing(connect_to_read(path)) as connection:
-            yield from connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY id")
+            there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+            wanted = ", ".join(name if name in there else f"{_OLD[name]!r}" for name in columns)
+            yield from connection.execute(f"SELECT {wanted} FROM {table} ORDER BY id")
     except sqlite3.Error as error:
         _log.warning("%s: the table %s cannot be read to its end: %s", path, table, error)
 
 
 def _is_whole(values: dict[str, Any]) -> bool:
     """Tell whether a row can be used: a damaged page may hold values of any type."""
-    seconds = values["active_seconds"]
-    texts = all(isinstance(value, str) for name, value in values.items() if name != "active_seconds")
-    return texts and values["state"] in STATES and isinstance(seconds, (int, float)) and math.isfinite(seconds)
+    seconds, numbers = values["active_seconds"], ("active_seconds", "reading", "level")
+    texts = all(isinstance(value, str) for name, value in values.items() if name not in numbers)
+    known = values["state"] in STATES and values["reading"] in (1, 2) and isinstance(values["level"], int)
+    return texts and known and isinstance(seconds, (int, float)) and math.isfinite(seconds)

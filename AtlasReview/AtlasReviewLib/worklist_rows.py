@@ -8,9 +8,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from AtlasReviewLib.reader_session import host_of, may_be_alive, this_session
-from AtlasReviewLib.task_states import OWNED, TAKEN, State
+from AtlasReviewLib.task_states import OWNED, TAKEN, Stage, State
 from AtlasSegmentLib.errors import AtlasError
 
+PROGRAM = "atlas"
+"""Who writes events that no reader makes."""
 Changes = dict[str, str | float]
 Row = Mapping[Any, Any]
 """A row of a table: name of a column to its value."""
@@ -33,7 +35,7 @@ class Task:
         case, organ: Which.
         rank: Place in the order of looking, 1 first; None when nothing says where to look.
         priority, attention_mm3, expected_error_mm3, minutes, predicted_dice: NaN where they are not known.
-        reason: Why it has no rank.
+        reason: Why it has no rank, and what checks found.
         state: See task_states.
         reader: Who has it or decided it; "" while it waits.
         session: The program that has it open, or "".
@@ -44,8 +46,12 @@ class Task:
         present: Its case is still in the folder.
         assignee: The reader whom it was handed to, "" for anybody.
         lease_until: UTC until when it stays in the hands of `session` without a sign of life, or "".
-        level: 1 for every reader; higher ones for readers who verify.
+        level: 1 for every reader; 2 for readers who verify and adjudicate.
         round: Number of the round of review.
+        reading: 1, or 2 for the second reading of a task that two readers do, blind to each other.
+        stage: "", or "verify" and "adjudicate" where somebody else's work has to be looked at, and "verified" and "adjudicated" after.
+        author: Who decided it as a reader, before somebody verified or adjudicated; "" before.
+        measured: Of a first reading whose second one is done too: how far both agree, as disagreement.Measured writes it; else "".
     """
 
     id: int
@@ -70,6 +76,10 @@ class Task:
     lease_until: str = ""
     level: int = 1
     round: int = 1
+    reading: int = 1
+    stage: Stage = ""
+    author: str = ""
+    measured: str = ""
 
     def is_mine(self, reader: str) -> bool:
         """Tell whether this reader, in this program, has the task in hand."""
@@ -94,6 +104,7 @@ class Event:
     session: str = ""
     sha256: str = ""
     account: str = ""
+    reading: int = 1
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ class TaskFilter:
 
     Attributes:
         organs, cases: Names.
-        level: The reader's own level.
+        level: 1 for reading, 2 for verifying and adjudicating; None for all that the reader's own level allows.
     """
 
     organs: tuple[str, ...] = ()
@@ -116,12 +127,13 @@ NUMBERS = ("priority", "attention_mm3", "expected_error_mm3", "minutes", "predic
 TASK_COLUMNS = (
     *("id", "case_name", "organ", "rank", *NUMBERS, "reason", "state", "reader", "session", "active_seconds", "comment"),
     *("revision", "changed", "present", "assignee", "lease_until", "level", "round"),
+    *("reading", "stage", "author", "measured"),
 )
 """Columns in the order of Task."""
 _FIELDS = tuple(field.name for field in fields(Task))
 EVENT_COLUMNS = (
     *("time", "reader", "case_name", "organ", "kind", "state_before", "state_after", "seconds", "revision", "comment"),
-    *("id", "session", "sha256", "account"),
+    *("id", "session", "sha256", "account", "reading"),
 )
 """Columns in the order of Event."""
 
@@ -146,6 +158,21 @@ def task_of(row: Row) -> Task:
 def is_mine(row: Row, reader: str) -> bool:
     """Tell whether this reader, in this program, has the task in hand."""
     return row["state"] in OWNED and row["reader"] == reader and row["session"] == this_session()
+
+
+def has_read(row: Row, reader: str) -> bool:
+    """Tell whether a reader ever had a task in hand to read it, not to verify or adjudicate."""
+    return f"\n{reader}\n" in row["readers"]
+
+
+def names_of(row: Row) -> list[str]:
+    """Return who ever had a task in hand to read it."""
+    return [name for name in row["readers"].split("\n") if name]
+
+
+def with_reader(row: Row, reader: str) -> str:
+    """Return the column `readers` with one more name."""
+    return str(row["readers"]) if has_read(row, reader) else f"{row['readers'] or chr(10)}{reader}\n"
 
 
 def require_free(row: Row, reader: str) -> None:

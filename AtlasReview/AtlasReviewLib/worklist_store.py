@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from AtlasReviewLib.worklist_transaction import Transaction
 
 __all__ = ["NAME", "WorklistDamagedError", "WorklistStore", "damaged", "needed_packages", "newer", "open_store"]
-_PACKAGES, _DRIVER = ("sqlalchemy>=2.0.28", "alembic>=1.13"), "psycopg[binary]>=3.1"
+_PACKAGES, _DRIVER = ("sqlalchemy>=2.0.28", "alembic>=1.13"), "psycopg[binary]>=3.2"
 
 
 class WorklistDamagedError(DatasetError):

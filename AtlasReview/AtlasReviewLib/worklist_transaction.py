@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from functools import cache
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Executable, Select, bindparam, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Executable, bindparam, func, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from AtlasReviewLib.reader_session import this_session
-from AtlasReviewLib.task_states import OWNED, REVISED, SKIPPED, WAITING
+from AtlasReviewLib.review_policy import SENIOR
+from AtlasReviewLib.task_states import ADJUDICATE
+from AtlasReviewLib.worklist_next import next_statements
 from AtlasReviewLib.worklist_rows import EVENT_COLUMNS, TASK_COLUMNS, Changes, Event, Row, Task, TaskFilter, task_from
-from AtlasReviewLib.worklist_schema import UTC_TIME, event, handed, leased, task
+from AtlasReviewLib.worklist_schema import UTC_TIME, event, leased, task
 from AtlasSegmentLib.errors import DatasetError
 
 _TASK = [task.c[name] for name in TASK_COLUMNS]
 _EVENT = [event.c[name] for name in EVENT_COLUMNS]
-_ORDER = (task.c.rank.asc().nulls_last(), task.c.case_name, task.c.organ)
-_EVENT_LOCK, _LIST_LOCK = 1096043603, 1096043604  # any two numbers that other programs do not use
-_ROW = select(task).where(task.c.dataset == bindparam("dataset"), task.c.case_name == bindparam("case"), task.c.organ == bindparam("organ"))
+_ORDER = (task.c.stage != ADJUDICATE, task.c.rank.asc().nulls_last(), task.c.case_name, task.c.organ, task.c.reading)
+_EVENT_LOCK, _LIST_LOCK, _READER_LOCK = 1096043603, 1096043604, 1096043605  # any numbers that other programs do not use
+_THIS = (task.c.dataset == bindparam("dataset"), task.c.case_name == bindparam("case"), task.c.organ == bindparam("organ"))
+_ROW = select(task).where(*_THIS, task.c.reading == bindparam("reading"))
 _ROW_TO_KEEP = _ROW.with_for_update()
-_NO_EVENT = {"state_before": "", "state_after": "", "seconds": 0.0, "revision": "", "sha256": "", "comment": ""}
+_KEY = ("case_name", "organ", "reading")
+_PAIR = [
+    task.c[name]
+    for name in (*_KEY, "state", "stage", "level", "reader", "author", "readers", "assignee", "measured", "revision", "comment", "changed")
+]
+_NO_EVENT = {"reading": 1, "state_before": "", "state_after": "", "seconds": 0.0, "revision": "", "sha256": "", "comment": ""}
 
 
 class Transaction:
@@ -48,43 +55,69 @@ class Transaction:
 
     # Reading
 
-    def tasks(self, case: str | None = None) -> list[Task]:
-        """Return the tasks whose case is there, of all cases or of one, in the order of looking."""
+    def tasks(self, case: str | None = None, second: bool = True) -> list[Task]:
+        """Return the tasks whose case is there, of all cases or of one, in the order of looking; also second readings."""
         wanted = select(*_TASK).where(self._mine, task.c.present == 1).order_by(*_ORDER)
         wanted = wanted if case is None else wanted.where(task.c.case_name == case)
+        wanted = wanted if second else wanted.where(task.c.reading == 1)
         return [task_from(values) for values in self.connection.execute(wanted)]
 
     def rows(self) -> Sequence[Row]:
         """Return every row of the dataset, also of cases that are gone, in the order of looking."""
         return self.connection.execute(select(task).where(self._mine).order_by(*_ORDER)).mappings().all()
 
-    def row(self, case: str, organ: str, keep: bool = True) -> Row:
+    def row(self, case: str, organ: str, reading: int = 1, keep: bool = True) -> Row:
         """Return the row of a task; a server lets nobody else change it during this transaction, with `keep`.
 
         Raises:
             DatasetError: There is none.
         """
-        wanted = {"dataset": self.dataset, "case": case, "organ": organ}
+        wanted = {"dataset": self.dataset, "case": case, "organ": organ, "reading": reading}
         found = self.connection.execute(_ROW_TO_KEEP if keep else _ROW, wanted).mappings().first()
         if found is None:
-            message = f"{case}, {organ}: is not in the worklist."
+            message = f"{case}, {organ}: {'is' if reading == 1 else 'its second reading is'} not in the worklist."
             raise DatasetError(message, "Read the list again.")
         return found
 
-    def next_row(self, reader: str, exclude: int, only: TaskFilter) -> Row | None:
-        """Return the row that a reader gets next: handed to them, waiting, begun by them, skipped; None when nothing is left.
+    def other(self, row: Row) -> Row | None:
+        """Return the row of the other reading of a task, or None when it is read once."""
+        wanted = {"dataset": self.dataset, "case": row["case_name"], "organ": row["organ"], "reading": 3 - row["reading"]}
+        found = self.connection.execute(_ROW, wanted).mappings().first()
+        return found if found is not None and found["present"] else None
+
+    def pairs(self, case: str | None = None) -> Sequence[tuple[Row, Row]]:
+        """Return (first reading, second reading) of the tasks of all cases, or one, that are read twice."""
+        second = task.alias()
+        same = (second.c.dataset == task.c.dataset, second.c.case_name == task.c.case_name, second.c.organ == task.c.organ)
+        there = (second.c.dataset == self.dataset, second.c.reading > 1, second.c.present == 1, task.c.reading == 1, task.c.present == 1)
+        wanted = select(*_PAIR, *(second.c[column.name].label(f"second_{column.name}") for column in _PAIR)).where(*same, *there)
+        wanted = wanted if case is None else wanted.where(second.c.case_name == case)
+        found = self.connection.execute(wanted.order_by(second.c.case_name, second.c.organ)).mappings()
+        return [({c.name: row[c.name] for c in _PAIR}, {c.name: row[f"second_{c.name}"] for c in _PAIR}) for row in found]
+
+    def next_row(self, reader: str, exclude: int, only: TaskFilter, level: int) -> Row | None:
+        """Return the row that a reader gets next, see `worklist_next`; None when nothing is left.
 
         Args:
             reader: Who asks.
             exclude: Id of a task that is not wanted, or -1.
             only: What is wanted.
+            level: Of the reader.
         """
-        given = {"dataset": self.dataset, "reader": reader, "exclude": exclude, "free": ("", this_session()), **asdict(only)}
-        for statement in _next_statements(bool(only.organs), bool(only.cases), only.level is not None):
+        given = {"dataset": self.dataset, "reader": reader, "exclude": exclude, "free": ("", this_session()), "own": level}
+        given |= {"line": f"\n{reader}\n", **asdict(only)}
+        for statement in next_statements(bool(only.organs), bool(only.cases), only.level, level >= SENIOR):
             found = self.connection.execute(statement, given).mappings().first()
             if found is not None:
                 return found
         return None
+
+    def one_program_of(self, reader: str) -> None:
+        """Let no other program of a reader take a task until this transaction ends; nothing may be locked before.
+
+        Two of them would not see that they take both readings of a task.
+        """
+        self._wait_for(_READER_LOCK, reader)
 
     def lapsed(self, time: str) -> Sequence[Row]:
         """Return rows that other programs held and whose lease has run out, but none that somebody changes right now."""
@@ -106,17 +139,18 @@ class Transaction:
         """Return the number of the newest event, 0 without one."""
         return int(self.connection.scalar(select(func.coalesce(func.max(event.c.id), 0)).where(event.c.dataset == self.dataset)) or 0)
 
-    def changed(self, after: int, most: int) -> list[tuple[str, str]] | None:
+    def changed(self, after: int, most: int) -> list[tuple[str, str, int]] | None:
         """Return the tasks of the events after a number; None when there are more than `most`, or one that moves the whole list."""
-        wanted = select(event.c.case_name, event.c.organ, event.c.kind).where(event.c.dataset == self.dataset, event.c.id > after)
+        wanted = select(event.c.case_name, event.c.organ, event.c.reading, event.c.kind)
+        wanted = wanted.where(event.c.dataset == self.dataset, event.c.id > after)
         found = self.connection.execute(wanted.order_by(event.c.id).limit(most + 1)).all()
-        if len(found) > most or any(not case or kind in ("add", "hide") for case, _, kind in found):
+        if len(found) > most or any(not name or kind in ("add", "hide") for name, _, _, kind in found):
             return None
-        return list(dict.fromkeys((case, organ) for case, organ, _ in found))
+        return list(dict.fromkeys((name, organ, reading) for name, organ, reading, _ in found))
 
     def last_of(self, row: Row, kinds: Iterable[str]) -> Row | None:
         """Return the newest event of a task that is not of some kinds."""
-        this = (event.c.dataset == self.dataset, event.c.case_name == row["case_name"], event.c.organ == row["organ"])
+        this = (event.c.dataset == self.dataset, *(event.c[name] == row[name] for name in _KEY))
         wanted = select(event).where(*this, event.c.kind.not_in(list(kinds))).order_by(event.c.id.desc()).limit(1)
         return self.connection.execute(wanted).mappings().first()
 
@@ -125,7 +159,7 @@ class Transaction:
     def change(self, row: Row, kind: str, reader: str, changes: Changes, **values: str | float) -> Row:
         """Write some columns of a task and the event that says so; return the row as it is now."""
         time = self.time()
-        after = {"state_before": row["state"], "state_after": changes.get("state", row["state"])}
+        after = {"state_before": row["state"], "state_after": changes.get("state", row["state"]), "reading": row["reading"]}
         self.set(row, {**changes, "changed": time})
         self.append(reader, row["case_name"], row["organ"], kind, **{"session": this_session(), **after, **values})
         return {**row, **changes, "changed": time}
@@ -133,6 +167,14 @@ class Transaction:
     def set(self, row: Row, changes: Changes) -> None:
         """Write some columns of a task, without an event."""
         self.connection.execute(task.update().where(task.c.id == row["id"]).values(**changes))
+
+    def tell_other(self, row: Row, reader: str) -> None:
+        """Note with the other reading of a task who had this one, unless somebody else changes it right now: it only saves time."""
+        same = (task.c[name] == row[name] for name in ("dataset", "case_name", "organ"))
+        wanted = select(task.c.id, task.c.others).where(*same, task.c.reading == 3 - row["reading"]).with_for_update(skip_locked=True)
+        other = self.connection.execute(wanted).first()
+        if other is not None:
+            self.connection.execute(task.update().where(task.c.id == other.id).values(others=f"{other.others}\n{reader}\n"))
 
     def add(self, values: Changes) -> bool:
         """Add a task unless it is there; tell whether it was added."""
@@ -145,11 +187,11 @@ class Transaction:
             self.connection.execute(self._added(), [{"dataset": self.dataset, **row} for row in rows])
 
     def set_many(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Write the same columns of many tasks, each given with `case_name` and `organ`."""
+        """Write the same columns of many tasks, each given with `case_name` and `organ`, and with `reading` where only one is meant."""
         if rows:
-            columns = [name for name in rows[0] if name not in ("case_name", "organ")]
-            wanted = task.update().where(self._mine, task.c.case_name == bindparam("_case"), task.c.organ == bindparam("_organ"))
-            given = [{"_case": row["case_name"], "_organ": row["organ"], **{f"_{name}": row[name] for name in columns}} for row in rows]
+            columns = [name for name in rows[0] if name not in _KEY]
+            wanted = task.update().where(self._mine, *(task.c[name] == bindparam(f"_{name}") for name in _KEY if name in rows[0]))
+            given = [{f"_{name}": value for name, value in row.items()} for row in rows]
             self.connection.execute(wanted.values({name: bindparam(f"_{name}") for name in columns}), given)
 
     def append(self, reader: str, case: str, organ: str, kind: str, **values: str | float) -> None:
@@ -172,9 +214,10 @@ class Transaction:
         """Wait until no other program changes the list as a whole; readers go on with their tasks."""
         self._wait_for(_LIST_LOCK)
 
-    def _wait_for(self, lock: int) -> None:
+    def _wait_for(self, lock: int, reader: str = "") -> None:
         if self.connection.dialect.name == "postgresql":  # in SQLite nobody writes beside anyway
-            self.connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(self.dataset, lock))))
+            key = f"{self.dataset}\n{reader}" if reader else self.dataset
+            self.connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, lock))))
 
     def restore_events(self, rows: Iterable[dict[str, Any]]) -> None:
         """Write events of an earlier file with the times that they had."""
@@ -190,21 +233,3 @@ class Transaction:
         if self.connection.dialect.name == "postgresql":
             return postgresql.insert(task).on_conflict_do_nothing()
         return sqlite.insert(task).on_conflict_do_nothing()
-
-
-@cache
-def _next_statements(organs: bool, cases: bool, level: bool) -> tuple[Select[Any], ...]:
-    """Return where `next_row` looks, in this order; made once, as that takes longer than to run them."""
-    some: list[ColumnElement[bool]] = [task.c.organ.in_(bindparam("organs", expanding=True))] if organs else []
-    some += [task.c.case_name.in_(bindparam("cases", expanding=True))] if cases else []
-    some += [task.c.level == bindparam("level")] if level else []
-    reader: BindParameter[str] = bindparam("reader")
-    free = task.c.session.in_(bindparam("free", expanding=True))
-    mine = select(task).where(task.c.dataset == bindparam("dataset"), task.c.present == 1, task.c.id != bindparam("exclude"), *some)
-    places = (
-        (handed, task.c.assignee == reader, task.c.state.in_((WAITING, REVISED)), free),
-        (task.c.state == WAITING, task.c.assignee == ""),
-        (task.c.reader == reader, task.c.state.in_(OWNED), free),
-        (task.c.state == SKIPPED, task.c.assignee == ""),
-    )
-    return tuple(mine.where(*place).order_by(*_ORDER).limit(1).with_for_update(skip_locked=True) for place in places)

@@ -101,12 +101,15 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the entries of a folder to the disk (not needed and not possible on Windows)."""
+    """Flush the entries of a folder to the disk (not needed and not possible on Windows, nor on some shared folders)."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # the file system has no such call
+            raise
     finally:
         os.close(descriptor)
 

@@ -161,7 +161,9 @@ def test_only_the_organs_and_cases_and_the_level_that_are_wanted_are_given(workl
     assert taken(worklist, only=TaskFilter(organs=("pancreas", "spleen"))).organ == "spleen"
     assert taken(worklist, only=TaskFilter(cases=("b",))).rank == 4
     senior = worklist.task("b", "pancreas")
-    set_columns(worklist, senior, level=2)
+    set_columns(worklist, senior, level=2, stage="verify")
+    assert worklist.take_next("Ada", only=TaskFilter(level=2)) is None
+    (worklist.folder / "readers.json").write_text('{"Ada": "senior"}')
     assert taken(worklist, only=TaskFilter(level=2)).id == senior.id
     assert worklist.take_next("Ada", only=TaskFilter(level=2, organs=("liver",))) is None
     assert worklist.take_next("Ada", only=TaskFilter(cases=("'; DROP TABLE task; --",))) is None

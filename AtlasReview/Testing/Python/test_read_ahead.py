@@ -15,7 +15,7 @@ import pytest
 
 from AtlasReviewLib.background import Cancelled, Work, resume_collection
 from AtlasReviewLib.read_ahead import ReadAhead
-from AtlasReviewLib.review_case import ReviewCase, load_review_case
+from AtlasReviewLib.review_case import ReviewCase, View, load_review_case
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import DatasetError, InputError
 from AtlasSegmentLib.nifti import write_nifti
@@ -39,11 +39,11 @@ class Gate:
     def __init__(self) -> None:
         self.go, self.calls = threading.Event(), 0
 
-    def __call__(self, folder: Path, organ: str, progress: ProgressCallback, known: ReviewCase | None) -> ReviewCase:
+    def __call__(self, folder: Path, organ: str, progress: ProgressCallback, known: ReviewCase | None, view: View) -> ReviewCase:
         self.calls += 1
         while not self.go.wait(0.001):
             progress(0.5, organ)
-        return load_review_case(folder, organ, progress, known)
+        return load_review_case(folder, organ, progress, known, view)
 
 
 def test_a_task_that_was_read_ahead_is_given_without_reading_again(case: CaseFolder) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from AtlasReviewLib.assemble import assemble_case
-from AtlasReviewLib.review_verdicts import ReviewCount, count_tasks, verdicts_of
+from AtlasReviewLib.review_verdicts import ReviewCount, count_states, verdicts_of
 from AtlasReviewLib.worklist import Worklist
 from AtlasReviewLib.worklist_merge import open_worklist
 from AtlasReviewLib.worklist_store import NAME, WorklistDamagedError
+from AtlasReviewLib.worklist_view import counts
 from AtlasSegmentLib.case_folder import open_case
 from AtlasSegmentLib.nifti import read_nifti
 from review_data import make_dataset
@@ -71,4 +72,4 @@ def test_tasks_are_counted_by_what_became_of_them(dataset: Path) -> None:
     decide(dataset, "liver", "rejected", "wrong")
     worklist = decide(dataset, "spleen", "accepted")
     tasks = worklist.tasks()
-    assert count_tasks(tasks) == ReviewCount(accepted=1, rejected=1, aside=0, open=len(tasks) - 2)
+    assert count_states(counts(tasks)) == ReviewCount(accepted=1, rejected=1, aside=0, open=len(tasks) - 2)

@@ -290,7 +290,7 @@ def test_a_thousand_revisions_are_listed_without_reading_them(case, monkeypatch)
     with (folder / "log.csv").open("a") as log:
         log.writelines(lines)
     hashed = []
-    monkeypatch.setattr("AtlasReviewLib.revisions.sha256_of", lambda path: hashed.append(path) or saved.sha256)
+    monkeypatch.setattr("AtlasReviewLib.revision_history.sha256_of", lambda path: hashed.append(path) or saved.sha256)
     assert len(history(case, ORGAN)) == 1001
     assert hashed == [case.average.revised_mask(ORGAN)]
 

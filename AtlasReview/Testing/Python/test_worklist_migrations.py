@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import IntegrityError
 
 from AtlasReviewLib import worklist_migrate
 from AtlasReviewLib.task_states import ACCEPTED, TAKEN
@@ -141,6 +142,42 @@ def test_everything_of_version_1_is_there_and_can_be_worked_on(old: tuple[Path, 
     assert [(event.time, event.kind) for event in worklist.events("a", "liver")] == [("2026-01-01", "take"), ("2026-01-02", "state")]
     worklist.take("a", "spleen", "Cleo", take_over=True)
     assert worklist.events()[-1].kind == "take over"
+
+
+VERSION_2_ROWS = (
+    "INSERT INTO task (dataset, case_name, organ, rank, state, reader, level, round, assignee, changed) VALUES"
+    " ('hospital', 'a', 'liver', 1, 'accepted', 'Ada', 1, 2, '', 't'), ('hospital', 'a', 'spleen', 2, 'waiting', '', 1, 1, 'Bob', 't'),"
+    " ('hospital', 'a', 'colon', NULL, 'revised', 'Cleo', 1, 1, '', 't'), ('other', 'a', 'liver', 1, 'waiting', '', 1, 1, '', 't')",
+    "INSERT INTO event (dataset, time, reader, session, case_name, organ, kind) VALUES"
+    " ('hospital', '1', 'Bob', 's', 'a', 'liver', 'take'), ('hospital', '2', 'Ada', 's', 'a', 'liver', 'take over'),"
+    " ('hospital', '3', 'Ada', 's', 'a', 'liver', 'state'), ('hospital', '4', 'Eve', 's', 'a', 'spleen', 'hand over'),"
+    " ('other', '5', 'Zoe', 's', 'a', 'liver', 'take')",
+)
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+def test_version_2_becomes_version_3_with_all_its_data_and_who_had_what_in_hand(
+    backend: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue("postgres").new_database() if backend == "postgres" else f"sqlite:///{tmp_path / NAME}"
+    with connected(url) as connection:
+        migrate(connection, 0, to=2)
+        for row in VERSION_2_ROWS:
+            connection.execute(text(row))
+        migrate(connection, 2)
+        assert schema_differences(connection) == []
+        wanted = "SELECT organ, readers, author, reading, round FROM task WHERE dataset = 'hospital' ORDER BY id"
+        found = connection.execute(text(wanted)).all()
+    assert [sorted(readers.split()) for _, readers, *_ in found] == [["Ada", "Bob"], [], ["Cleo"]]
+    assert [(organ, author, reading, number) for organ, _, author, reading, number in found] == [
+        ("liver", "Ada", 1, 2), ("spleen", "", 1, 1), ("colon", "", 1, 1),
+    ]  # fmt: skip
+    insert = "INSERT INTO task (dataset, case_name, organ, reading, changed) VALUES ('hospital', 'a', 'liver', {}, 't')"
+    for reading in (1, 3):  # it is there, and there is no third reading
+        with pytest.raises(IntegrityError), connected(url) as connection:
+            connection.execute(text(insert.format(reading)))
+    with connected(url) as connection:
+        connection.execute(text(insert.format(2)))
 
 
 def test_numbers_of_events_go_on_and_never_come_again(tmp_path: Path) -> None:

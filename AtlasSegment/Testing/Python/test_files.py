@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -399,3 +400,20 @@ def test_a_name_that_is_too_long_for_the_disk_is_a_storage_error_that_says_so(tm
         files.write_bytes(tmp_path / ("n" * 300), b"")
     assert "shorter name" in caught.value.remedy
     assert list(tmp_path.iterdir()) == []
+
+
+@POSIX
+def test_a_shared_folder_that_cannot_be_flushed_is_written_to_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flush = os.fsync
+
+    def fail_for_folders(descriptor: int, number: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", lambda descriptor: fail_for_folders(descriptor, errno.EINVAL))
+    files.write_bytes(tmp_path / "new" / "mask", b"x")
+    assert (tmp_path / "new" / "mask").read_bytes() == b"x"
+    monkeypatch.setattr(os, "fsync", lambda descriptor: fail_for_folders(descriptor, errno.EIO))
+    with pytest.raises(StorageError, match="cannot be written"):
+        files.write_bytes(tmp_path / "mask", b"x")
