@@ -38,8 +38,9 @@ ORGANS = {
     "pelvis": ("hip_", "femur_"),
     "back_muscles": ("autochthon_", "iliopsoas_"),
 }
-PATCH = (64, 80, 80)
-"""Of the training, in voxels of the network [z, y, x]; the model folder keeps the patch of its plans."""
+PATCH, SMALLER = (64, 80, 80), (32, 64, 64)
+"""Of the training, in voxels of the network [z, y, x]: of the small network, and of the large one, which would take hours; the model folder
+keeps the patch of its plans."""
 _INTENSITIES = {
     "mean": 20.0,
     "std": 180.0,
@@ -71,7 +72,7 @@ def train(folder: Path, data: Path, steps: int, *, realistic: bool = False, seed
     checkpoint = model / "fold_0" / "checkpoint_final.pth"
     saved = torch.load(checkpoint, weights_only=False)
     network = nnunet_models._build(plans["configurations"]["3d_fullres"], 1, len(ORGANS) + 1, "nnUNetTrainer").train()
-    _fit(network, image, labels, steps, np.random.default_rng(seed))
+    _fit(network, _Patches(image, labels, SMALLER if realistic else PATCH, np.random.default_rng(seed)), steps)
     torch.save({**saved, "network_weights": network.state_dict()}, checkpoint)
     return model
 
@@ -99,15 +100,34 @@ def _example(model: Path, folder: Path) -> tuple[Any, Any]:
     return image, merged(labels).transpose(form.axes)[form.crop]  # the CT has the network's spacing
 
 
-def _fit(network: Any, image: Any, labels: Any, steps: int, rng: np.random.Generator) -> None:
+class _Patches:
+    """Patches around voxels of random classes, mirrored at random and with other intensities."""
+
+    def __init__(self, image: Any, labels: Any, size: tuple[int, int, int], rng: np.random.Generator) -> None:
+        self._image, self._labels, self._size, self._rng = image, labels, size, rng
+        places = [np.argwhere(labels == value) for value in range(len(ORGANS) + 1)]
+        self._places = [found for found in places if len(found)]
+
+    def draw(self) -> tuple[Any, Any]:
+        """Return image (Z, Y, X) float32 and labels (Z, Y, X) uint8 of the next one."""
+        rng, size = self._rng, self._size
+        here = self._places[rng.integers(len(self._places))]
+        center = here[rng.integers(len(here))] + rng.integers(-12, 13, 3)
+        corner = [int(np.clip(c - p // 2, 0, n - p)) for c, p, n in zip(center, size, self._image.shape, strict=True)]
+        box = tuple(slice(first, first + length) for first, length in zip(corner, size, strict=True))
+        mirrored = tuple(slice(None, None, int(rng.choice((-1, 1)))) for _ in size)
+        shown = self._image[box][mirrored] * rng.uniform(0.9, 1.1) + rng.uniform(-0.1, 0.1)
+        return np.ascontiguousarray(shown, np.float32), np.ascontiguousarray(self._labels[box][mirrored])
+
+
+def _fit(network: Any, patches: _Patches, steps: int) -> None:
     import torch
 
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
-    places = [np.argwhere(labels == value) for value in range(len(ORGANS) + 1)]
     losses = []
     for step in range(steps):
-        shown, truth = (torch.from_numpy(part[None]) for part in _patch(image, labels, places, rng))
+        shown, truth = (torch.from_numpy(part[None]) for part in patches.draw())
         loss = _loss(network(shown[:, None]), truth.long())
         optimizer.zero_grad()
         loss.backward()
@@ -115,20 +135,9 @@ def _fit(network: Any, image: Any, labels: Any, steps: int, rng: np.random.Gener
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
-        if step % 50 == 49:
-            print(f"  step {step + 1} of {steps}: mean loss {np.mean(losses[-50:]):.3f}", flush=True)
+        if step % 20 == 19:
+            print(f"  step {step + 1} of {steps}: mean loss {np.mean(losses[-20:]):.3f}", flush=True)
     network.eval()
-
-
-def _patch(image: Any, labels: Any, places: list[Any], rng: np.random.Generator) -> tuple[Any, Any]:
-    """Return a patch around a voxel of a random class, mirrored at random and with other intensities."""
-    here = places[rng.choice([value for value, found in enumerate(places) if len(found)])]
-    center = here[rng.integers(len(here))] + rng.integers(-12, 13, 3)
-    corner = [int(np.clip(c - p // 2, 0, n - p)) for c, p, n in zip(center, PATCH, image.shape, strict=True)]
-    box = tuple(slice(first, first + size) for first, size in zip(corner, PATCH, strict=True))
-    mirrored = tuple(slice(None, None, int(rng.choice((-1, 1)))) for _ in PATCH)
-    shown = image[box][mirrored] * rng.uniform(0.9, 1.1) + rng.uniform(-0.1, 0.1)
-    return np.ascontiguousarray(shown, np.float32), np.ascontiguousarray(labels[box][mirrored])
 
 
 def _loss(logits: Any, truth: Any) -> Any:
