@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from AtlasSegmentLib.case_outcome import CaseOutcome, CaseStep, Item, WorkStoppedError, guarded
+from AtlasSegmentLib.interrupts import held_interrupts
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 
 ALIVE = 3
 """Cases in memory at the same time: one in each stage."""
+_POLL_SECONDS = 0.2
 Prepared = TypeVar("Prepared")
 Computed = TypeVar("Computed")
 Finished = TypeVar("Finished")
@@ -135,12 +137,13 @@ def run_overlapped(
             name = name_of(items[number])
             running[pool.submit(guarded, items[number], step, name, board.callback(number, name))] = number
 
-    with ThreadPoolExecutor(alive, "atlas-case") as pool:
+    with held_interrupts() as interrupts, ThreadPoolExecutor(alive, "atlas-case") as pool:
         try:
             for _ in range(alive):
                 begin(pool)
             while running:
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                done, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                interrupts.check()
                 for future in sorted(done, key=running.__getitem__):
                     number = running.pop(future)
                     outcome = future.result()
