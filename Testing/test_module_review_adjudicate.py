@@ -190,6 +190,43 @@ def test_starting_from_a_reading_is_one_undo_step_and_its_mask_is_accepted_as_th
     assert len(history(CaseFolder(dataset / "case"), "liver")) >= 1
 
 
+@pytest.fixture
+def apart(desk: Desk) -> str:
+    """Return which reading is another mask than the one that is in the editor at first."""
+    return next(
+        name for name, mask in desk.panel.adjudicate.compared.masks.items() if not np.array_equal(mask.dense() != 0, desk.mask() != 0)
+    )
+
+
+def test_undoing_the_start_from_a_reading_leaves_nothing_to_accept(desk: Desk, apart: str) -> None:
+    desk.click(getattr(desk.ui, f"start{apart}Button"))
+    assert desk.ui.acceptButton.enabled
+    desk.ui.segmentEditor.undo()
+    desk.panel.update()
+    assert not desk.ui.acceptButton.enabled
+    assert desk.ui.commentEdit.text == ""  # it would say the wrong one
+    desk.stroke(center=(10.0, 70.0, -45.0))
+    desk.panel.update()
+    assert desk.ui.acceptButton.enabled
+    assert desk.ui.commentEdit.text == ""
+
+
+def test_the_comment_names_the_reading_that_is_in_the_editor(desk: Desk, apart: str) -> None:
+    other = "AB".replace(apart, "")
+    for name in (other, apart, other):
+        desk.click(getattr(desk.ui, f"start{name}Button"))
+        assert desk.ui.commentEdit.text == f"started from reading {name}"
+    desk.ui.segmentEditor.undo()
+    desk.panel.update()
+    assert desk.ui.commentEdit.text == f"started from reading {apart}"
+    desk.stroke(center=(10.0, 70.0, -45.0))
+    desk.panel.update()
+    assert desk.ui.commentEdit.text == f"started from reading {apart}"
+    desk.ui.commentEdit.setText("the dome")
+    desk.click(getattr(desk.ui, f"start{other}Button"))
+    assert desk.ui.commentEdit.text == "the dome"
+
+
 def test_a_comment_of_the_reader_is_not_replaced(desk: Desk) -> None:
     desk.ui.commentEdit.setText("the dome")
     desk.click(desk.ui.startAButton)

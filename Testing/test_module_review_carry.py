@@ -94,6 +94,19 @@ def test_keeping_is_one_undo_step(desk: Desk) -> None:
     assert "Undo takes it back in one step" in desk.status
 
 
+def test_what_was_accepted_while_a_proposal_was_shown_is_not_changed_by_keeping_it(desk: Desk) -> None:
+    correct(desk, SLICES)
+    before = desk.mask()
+    desk.click(desk.ui.carryButton)
+    desk.ui.goOnCheckBox.checked = False
+    desk.click(desk.ui.acceptButton)
+    assert previews() == []
+    assert not desk.ui.carryKeepButton.enabled
+    desk.panel.carry.keep()
+    assert np.array_equal(desk.mask(), before)
+    assert "Carried" not in desk.status
+
+
 def test_discarding_leaves_the_mask_and_its_undo_steps_alone(desk: Desk) -> None:
     correct(desk, SLICES)
     before = desk.mask()

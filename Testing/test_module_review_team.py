@@ -138,6 +138,42 @@ def test_reopening_asks_for_a_reason(desk: Desk, dataset: Path, answers: Any) ->
     assert comments(dataset, "reopen") == ["the dome is cut off"]
 
 
+@pytest.mark.parametrize("state", ["flagged", "skipped"])
+@pytest.mark.parametrize("again", [False, True], ids=["open", "opened again"])
+def test_a_task_that_was_put_aside_is_put_back_for_anybody(desk: Desk, dataset: Path, answers: Any, state: str, again: bool) -> None:
+    desk.open(dataset)
+    desk.ui.goOnCheckBox.setChecked(False)
+    desk.take_next()
+    assert desk.ui.putBackButton.isHidden()
+    desk.click(desk.ui.flagButton if state == "flagged" else desk.ui.skipButton)
+    assert desk.name == f"first liver {state}"
+    if again:  # which takes it
+        desk.show("all")
+        desk.go_to("first", "liver")
+        assert desk.name == "first liver taken"
+    assert not desk.ui.putBackButton.isHidden()
+    answers.text("the question was answered")
+    answers.item("(anybody)")
+    desk.click(desk.ui.putBackButton)
+    task = Worklist(dataset).task("first", "liver")
+    assert (task.state, task.assignee, task.session, task.lease_until) == ("waiting", "", "", "")
+    assert comments(dataset, "revisit") == ["the question was answered"]
+    assert desk.name == ""
+
+
+def test_a_task_that_was_put_aside_and_revised_since_is_not_put_back(desk: Desk, dataset: Path) -> None:
+    desk.open(dataset)
+    desk.ui.goOnCheckBox.setChecked(False)
+    desk.take_next()
+    desk.click(desk.ui.flagButton)
+    desk.show("all")
+    desk.go_to("first", "liver")
+    desk.stroke()
+    desk.click(desk.ui.saveButton)
+    assert desk.name == "first liver revised"
+    assert desk.ui.putBackButton.isHidden()
+
+
 @pytest.mark.parametrize(("chosen", "assignee"), [("(anybody)", ""), ("Bob", "Bob")])
 def test_a_finished_task_is_put_back_on_the_list_with_a_reason(desk: Desk, dataset: Path, answers: Any, chosen: str, assignee: str) -> None:
     finish_first(desk, dataset)

@@ -107,18 +107,20 @@ def read_findings(text: str) -> list[Finding]:
     Raises:
         InputError: It is not that.
     """
-    rows = list(csv.DictReader(io.StringIO(text, newline="")))
     if not text.startswith(",".join(COLUMNS)):
         message = f"This is no table of findings: it begins with {text[:40]!r}."
         raise InputError(message, "Make one with: atlas check DATASET --out FILE.")
     try:
-        return [_finding_of(row) for row in rows]
-    except (TypeError, ValueError, AttributeError, StopIteration) as error:
+        return [_finding_of(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
+    except (csv.Error, TypeError, ValueError, AttributeError, StopIteration) as error:
         message = f"The table of findings is damaged ({error})."
         raise InputError(message, "Make it again with: atlas check DATASET --out FILE.") from error
 
 
 def _finding_of(row: Mapping[str, str]) -> Finding:
+    if any(row.get(name) is None for name in COLUMNS):
+        message = "a line is cut off"
+        raise ValueError(message)
     plain = {name: row[name][1:] if row[name][:1] == "'" and no_formula(row[name][1:]) == row[name] else row[name] for name in COLUMNS}
     numbers = [plain.pop(name) for name in ("x_mm", "y_mm", "z_mm")]
     place = [float(number) for number in numbers] if all(numbers) else None

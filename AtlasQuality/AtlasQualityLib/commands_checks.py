@@ -69,7 +69,7 @@ def _name(case: CaseFolder) -> str:
 def _print(findings: list[Finding], cases: int, counts: Mapping[Severity, int], out: Path | None) -> None:
     rows = [(f.severity, f.case, f.organ or "-", f.kind, _place(f), f"{f.message} {f.remedy}") for f in findings[:_SHOWN]]
     if rows:
-        console.print_table("Findings", ("severity", "case", "organ", "kind", "at (RAS mm)", "what"), rows)
+        console.print_table("Findings", ("severity", "case", "organ", "kind", "at (mm)", "what"), rows)
     if len(findings) > _SHOWN:
         console.print_line(f"... and {len(findings) - _SHOWN} more; --out FILE writes all of them")
     listed = ", ".join(f"{counts[severity]} {severity}s" for severity in SEVERITIES)
@@ -79,4 +79,8 @@ def _print(findings: list[Finding], cases: int, counts: Mapping[Severity, int], 
 
 
 def _place(finding: Finding) -> str:
-    return "" if finding.place is None else " ".join(f"{x:.0f}" for x in finding.place)
+    """Return the place as right or left, anterior or posterior, superior or inferior: a sign would be read as another convention's."""
+    if finding.place is None:
+        return ""
+    sides = zip(finding.place, (("R", "L"), ("A", "P"), ("S", "I")), strict=True)
+    return " ".join(f"{above if mm >= 0 else below} {abs(mm):.0f}" for mm, (above, below) in sides)

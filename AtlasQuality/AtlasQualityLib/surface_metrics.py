@@ -111,7 +111,7 @@ def _cropped(mask: Array, reference: Array) -> tuple[Mask, Mask]:
     a, b = np.asarray(mask), np.asarray(reference)
     if a.shape != b.shape or a.ndim != 3:
         message = f"two masks to compare have shapes {a.shape} and {b.shape}; one 3-D shape is needed."
-        raise GeometryError(message, "Resample one onto the grid of the other first: atlas resample --labels --like.")
+        raise GeometryError(message, "Resample one onto the grid of the other first: atlas resample ONE NEW --like OTHER --labels.")
     box = union([found for found in (bounding_box(a), bounding_box(b)) if found is not None])
     return np.asarray(a[box] != 0), np.asarray(b[box] != 0)
 

@@ -124,7 +124,7 @@ class _Merged:
             "value": candidates.value,
             "source": drawn.source.kind,
             "by": drawn.source.by,
-            "readers": [reader] if is_revised else [],
+            "readers": [reader] if is_revised and reader else [],
             "review": self._plan.parameters["verdicts"].get(drawn.organ),
             "revision": revision if is_revised else None,
             "displaced": [candidate.source.kind for candidate in candidates.ranked[1:]],

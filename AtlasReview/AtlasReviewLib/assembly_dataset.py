@@ -13,6 +13,7 @@ from AtlasReviewLib.release_files import write_changed
 from AtlasReviewLib.release_layout import ReleaseFolder, is_assembled
 from AtlasReviewLib.review_verdicts import Verdict, verdict_of
 from AtlasReviewLib.worklist import Worklist
+from AtlasReviewLib.worklist_blind import not_compared
 from AtlasReviewLib.worklist_place import place_of
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import DatasetError
@@ -105,12 +106,12 @@ def verdicts_of_dataset(folder: Path) -> dict[str, dict[str, Verdict]]:
         return {}
     worklist = Worklist(folder, read_only=True)
     try:
-        tasks = worklist.tasks()
+        tasks, blind = worklist.tasks(), not_compared(worklist.pairs())
     finally:
         worklist.close()
     found: dict[str, dict[str, Verdict]] = {}
     for task in tasks:
-        verdict = verdict_of(task)
+        verdict = verdict_of(task, blind)
         if verdict is not None:
             found.setdefault(task.case, {})[task.organ] = verdict
     return found

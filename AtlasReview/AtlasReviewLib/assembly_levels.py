@@ -6,11 +6,11 @@ higher one wins, or "junior" (1) or "senior" (2). Who is not in the file has lev
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from AtlasReviewLib.reader_name import key_of, spelled
 from AtlasReviewLib.revision_files import ENDING
 from AtlasReviewLib.revision_log import RECOVER, read_log
 from AtlasReviewLib.revisions import LOG_NAME, Revision, history
@@ -20,6 +20,8 @@ from AtlasSegmentLib.files import read_json, sha256_of
 
 READERS_FILE = "readers.json"
 LEVEL_NAMES = {"junior": 1, "senior": 2}
+MOST = 1000
+"""The highest level: databases hold no number of any size."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def read_levels(folder: Path) -> dict[str, int] | None:
     """Return reader to level of a dataset folder, or None where there is no readers.json.
 
     Raises:
-        InputError: It is not a mapping of names to levels.
+        InputError: It is not a mapping of names to levels, or names one reader twice.
     """
     path = Path(folder) / READERS_FILE
     if not path.is_file():
@@ -52,25 +54,37 @@ def read_levels(folder: Path) -> dict[str, int] | None:
     if not isinstance(content, dict):
         message = f"{path}: expected names and levels, got {type(content).__name__}."
         raise InputError(message, 'Write it as {"Dr. Ada": "senior", "Ben": "junior"}.')
-    return {unicodedata.normalize("NFC", name): _level(value, name, path) for name, value in content.items()}
+    found: dict[str, int] = {}
+    for name, value in content.items():
+        if any(key_of(name) == key_of(other) for other in found):
+            message = f"{path}: {name!r} is there twice, in another spelling."
+            raise InputError(message, "Keep one of them.")
+        found[spelled(name)] = _level(value, name, path)
+    return found
+
+
+def level_of(levels: Mapping[str, int], reader: str) -> int:
+    """Return the level of a reader, however the name is spelled; 0 for one who has none."""
+    return next((level for name, level in levels.items() if key_of(name) == key_of(reader)), 0)
 
 
 def _level(value: object, name: str, path: Path) -> int:
     level = LEVEL_NAMES.get(value) if isinstance(value, str) else value
-    if isinstance(level, int) and not isinstance(level, bool) and level >= 0:
+    if isinstance(level, int) and not isinstance(level, bool) and 0 <= level <= MOST:
         return level
     message = f"{path}: {value!r} is not a level (of {name!r})."
-    raise InputError(message, f"Use a whole number from 0, or {' or '.join(LEVEL_NAMES)}.")
+    raise InputError(message, f"Use a whole number from 0 to {MOST}, or {' or '.join(LEVEL_NAMES)}.")
 
 
-def decide(case: CaseFolder, organ: str, levels: Mapping[str, int] | None, final: str | None = None) -> Decision:
+def decide(case: CaseFolder, organ: str, levels: Mapping[str, int] | None, final: str | None = None, sha256: str = "") -> Decision:
     """Return which mask of an organ counts: what the readers of the highest level did last (save, import or roll back).
 
     Args:
         case: The case.
         organ: By the name of its files.
         levels: As `read_levels` gives them; None: what happened last counts.
-        final: Id of the revision that counts by adjudication whatever the levels are, "" for the prediction; None without one.
+        final: Id of the revision that was decided on and counts whatever the levels are, "" for the prediction; None without one.
+        sha256: Of that revision as it was decided on, or "".
 
     Raises:
         InputError: The revision that counts is not the file that was saved.
@@ -79,9 +93,9 @@ def decide(case: CaseFolder, organ: str, levels: Mapping[str, int] | None, final
     current = next((revision for revision in revisions if revision.is_current), None)
     revised = case.average.revised_mask(organ)
     newest = Decision(current, revised if current is not None else None, None, {})
-    if final is not None and final != (current.id if current is not None else ""):
-        return _final(case, organ, final, revisions, current)
-    if final is not None or levels is None or not revisions:
+    if final is not None:
+        return _final(case, organ, (final, sha256), revisions, newest)
+    if levels is None or not revisions:
         return newest
     log = [entry for entry in read_log(case.average.revisions(organ) / LOG_NAME) if entry.action != RECOVER]
     events = [(entry.reader, entry.file.removesuffix(ENDING)) for entry in log]
@@ -90,7 +104,7 @@ def decide(case: CaseFolder, organ: str, levels: Mapping[str, int] | None, final
         events.append((current.reader, current.id))
     if not events:
         return newest
-    found = {reader: levels.get(unicodedata.normalize("NFC", reader), 0) for reader, _ in events}
+    found = {reader: level_of(levels, reader) for reader, _ in events}
     top = max(found.values())
     wanted = next(file for reader, file in reversed(events) if found[reader] == top)
     if wanted == (current.id if current is not None else ""):
@@ -101,11 +115,17 @@ def decide(case: CaseFolder, organ: str, levels: Mapping[str, int] | None, final
     return Decision(chosen, _checked(chosen), current, found)
 
 
-def _final(case: CaseFolder, organ: str, final: str, revisions: list[Revision], current: Revision | None) -> Decision:
+def _final(case: CaseFolder, organ: str, noted: tuple[str, str], revisions: list[Revision], newest: Decision) -> Decision:
+    final, sha256 = noted
     chosen = next((revision for revision in revisions if final and revision.id == final), None)
     if final and chosen is None:
-        raise _gone(case, organ, final, "as two readings disagreed")
-    return Decision(chosen, _checked(chosen), current, {})
+        raise _gone(case, organ, final, "as readers decided on it")
+    if chosen is not None and sha256 and chosen.sha256 != sha256:
+        message = f"{chosen.file}: its bytes are not those that were decided on (sha256 {sha256[:12]} in the worklist)."
+        raise InputError(message, "Restore the file from a backup.")
+    if chosen == newest.revision:
+        return newest
+    return Decision(chosen, _checked(chosen), newest.revision, {})
 
 
 def _gone(case: CaseFolder, organ: str, revision: str, why: str) -> InputError:

@@ -19,13 +19,16 @@ from AtlasReviewLib.original_labels import STRADDLE_FRACTION, OriginalLabels, or
 from AtlasReviewLib.release_layout import ReleaseOrgan, release_organs, table_name
 from AtlasReviewLib.review_verdicts import Verdict, verdicts_of
 from AtlasReviewLib.revisions import unfinished_revision
-from AtlasReviewLib.task_states import REJECTED
+from AtlasReviewLib.task_states import ACCEPTED, REJECTED, VERIFY
 from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
 from AtlasSegmentLib.dataset_annotations import dataset_key, dataset_keys, merged_sides, organ_parts, original_value_map
 from AtlasSegmentLib.errors import AtlasError, DatasetError
 from AtlasSegmentLib.files import read_json, sha256_of
 from AtlasSegmentLib.labels import load_table
 from AtlasSegmentLib.outdated import changed_masks, require_current_average
+
+SOMEBODY = "a reader"
+"""Whose mask it is where two readers do a task, blind to each other, and are not both done."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class _Planner:
             "priority": [ORIGINAL, REVISED, PREDICTED],
             "straddle_fraction": STRADDLE_FRACTION,
             "original_includes": self._original_includes(),
-            "verdicts": {organ: {"state": v.state, "reader": v.reader} for organ, v in sorted(self.verdicts.items())},
+            "verdicts": {organ: _recorded(v) for organ, v in sorted(self.verdicts.items()) if not v.is_blind},
             **({"paint_order": list(self.options.paint_order)} if self.options.paint_order else {}),
             **({"disagreements": {organ: verdict.measured for organ, verdict in sorted(self.open.items())}} if self.open else {}),
             **({"reader_levels": dict(sorted(self.levels_used.items()))} if self.levels_used else {}),
@@ -126,6 +129,11 @@ class _Planner:
         self.notes += [
             f"{organ}: two readings disagree ({verdict.measured}) and nobody has adjudicated; the first reading counts provisionally."
             for organ, verdict in sorted(self.open.items())
+        ]
+        self.notes += [
+            f"{organ}: {verdict.reader} accepted it, and nobody has verified that yet."
+            for organ, verdict in sorted(self.verdicts.items())
+            if verdict.stage == VERIFY and verdict.state == ACCEPTED
         ]
         known = (self.revisions, self.verdicts, self._left_out())
         models = [model_facts(self.case, name) for name in self.models]
@@ -152,7 +160,7 @@ class _Planner:
         if verdict is not None and verdict.state == REJECTED:
             # What a reader found unusable must not reach the release; labels that came with the dataset are not theirs to judge.
             why = f": {verdict.comment}" if verdict.comment else ""
-            self.notes.append(f"{organ.name}: left out, as {verdict.reader} rejected it{why}")
+            self.notes.append(f"{organ.name}: left out, as {verdict.reader or SOMEBODY} rejected it{why}")
             found = [self._original(organ)]
         else:
             found = [self._original(organ), self._revised(organ), self._predicted(organ)]
@@ -170,28 +178,47 @@ class _Planner:
         return {organ.name: [name_of(part) for part in parts[organ.class_value]] for organ in self.release if organ.class_value in parts}
 
     def _revised(self, organ: ReleaseOrgan) -> Candidate | None:
-        for name in organ.case_names:
-            if not _was_revised(self.case, name) or known_organ(self.case, name) != name:
+        verdict = self.open.get(organ.name) or self.verdicts.get(organ.name)
+        final = None if verdict is None else verdict.final
+        is_blind = verdict is not None and verdict.is_blind
+        for name in organ.case_names if verdict is None or final is None else (verdict.organ,):
+            if not final and (not _was_revised(self.case, name) or known_organ(self.case, name) != name):
                 continue
             unfinished = unfinished_revision(self.case, name)
             if unfinished is not None:
                 what = f"revision {unfinished}" if unfinished else "the roll back to the prediction"
                 self.notes.append(f"{name}: {what} was interrupted before it became current; save it or roll back to it again.")
-            verdict = self.open.get(organ.name) or self.verdicts.get(organ.name)
-            decision = decide(self.case, name, self.levels, None if verdict is None else verdict.final)
+            decision = decide(self.case, name, None if is_blind else self.levels, final, "" if verdict is None else verdict.sha256)
             self.levels_used.update(decision.levels)
-            if verdict is None or verdict.final is None:
+            if verdict is None or final is None:
                 self._note_level(name, decision)
+            elif not verdict.is_open and not is_blind:
+                self._note_newer(name, verdict, decision)
             counts, path = decision.revision, decision.file
+            if counts is not None and path is not None and is_blind:
+                self._add("revised", path, organ.name)
+                return Candidate(Source(REVISED, SOMEBODY), _reader_of(self.case, path))
             if counts is not None and path is not None:
                 self._add("revised", path, organ.name, revision=counts.id or None, reader=counts.reader)
                 self.revisions[organ.name] = (counts.id or None, counts.reader)
                 return Candidate(Source(REVISED, counts.reader), _reader_of(self.case, path))
         return None
 
+    def _note_newer(self, name: str, verdict: Verdict, decision: Decision) -> None:
+        """Say when the mask that is in place is another one than the one that was decided on."""
+        if self._is_in_place(name, decision):
+            return
+        who = f"the revision {decision.revision.id}" if decision.revision is not None else "the prediction"
+        newer = decision.overruled
+        place = f"the mask that is in place now, of {newer.reader}, is another one" if newer is not None else "it was rolled back since"
+        self.notes.append(f"{name}: {who} counts, as {verdict.reader} accepted it; {place}, and nobody has decided on that.")
+
+    def _is_in_place(self, name: str, decision: Decision) -> bool:
+        return (decision.revision is None and decision.overruled is None) or decision.file == self.case.average.revised_mask(name)
+
     def _note_level(self, name: str, decision: Decision) -> None:
         """Say when a level decided against the newest revision."""
-        if (decision.revision is None and decision.overruled is None) or decision.file == self.case.average.revised_mask(name):
+        if self._is_in_place(name, decision):
             return
         level = decision.levels.get
         who = f"the revision {decision.revision.id}" if decision.revision is not None else "the roll back to the prediction"
@@ -203,6 +230,10 @@ class _Planner:
         path = next((self.base.mask(name) for name in organ.case_names if self.base.mask(name).is_file()), None)
         if path is None:
             return None
+        verdict = self.verdicts.get(organ.name)
+        if verdict is not None and verdict.final == "" and verdict.sha256 not in ("", sha256_of(path)):
+            who = verdict.reader or SOMEBODY
+            self.notes.append(f"{organ.name}: {who} accepted a prediction that is not there any more; the one of today is used.")
         self._add("predicted", path, organ.name)
         return Candidate(Source(PREDICTED, self._predicted_by()), _reader_of(self.case, path))
 
@@ -288,6 +319,12 @@ def _cached_original(case: CaseFolder, key: str | None) -> Callable[[], Original
         return original_labels(case, key or "")
 
     return load
+
+
+def _recorded(verdict: Verdict) -> dict[str, Any]:
+    """Return what a manifest says of a verdict; whether it was checked only where it was, or is to be."""
+    stage: dict[str, Any] = {"stage": verdict.stage} if verdict.stage else {}
+    return {"state": verdict.state, "reader": verdict.reader, **stage, **({"readings": 2} if verdict.readings == 2 else {})}
 
 
 def _was_revised(case: CaseFolder, organ: str) -> bool:

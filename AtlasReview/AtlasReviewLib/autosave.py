@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from AtlasReviewLib.double_reading_case import SECOND, SecondCase, reading_case
+from AtlasReviewLib.double_reading_case import SECOND, SecondCase
+from AtlasReviewLib.file_stamp import Stamp, stamp
 from AtlasReviewLib.reader_session import this_session
-from AtlasReviewLib.review_case import Stamp, read_mask_sparse, same_mask, stamp
-from AtlasReviewLib.revision_files import is_revision, split_id
+from AtlasReviewLib.review_case import read_mask_sparse, same_mask
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import AtlasError, StorageError
 from AtlasSegmentLib.files import read_json, sha256_of, storage_errors, sync_folder, write_json
@@ -183,20 +183,6 @@ def _unlink(file: Path) -> None:
     with suppress(OSError):
         file.unlink(missing_ok=True)
         _note_of(file).unlink(missing_ok=True)
-
-
-def newer_revision(autosave: Autosave) -> tuple[str, str] | None:
-    """Return (UTC in ISO 8601, reader) of the newest revision of the organ when it was saved after these edits; cheap."""
-    folder = reading_case(autosave.case, autosave.reading).average.revisions(autosave.organ)
-    newest = max((split_id(path) for path in folder.glob(f"*{_ENDING}") if is_revision(path)), default=None)
-    if newest is None:
-        return None
-    try:
-        time = datetime.strptime(newest[0], _TIME).replace(tzinfo=timezone.utc, microsecond=0)
-        edited = datetime.fromisoformat(autosave.time)
-        return (time.isoformat(timespec="seconds"), newest[1]) if time > edited else None
-    except (ValueError, TypeError):  # a note that a person changed
-        return None
 
 
 def find_autosaves(dataset: Path, reader: str, fallback: Path) -> list[Autosave]:

@@ -45,7 +45,7 @@ def on_grid(volume: Volume, grid: Grid) -> Volume:
     if (np.abs(steps).sum(axis=0) != 1).any() or (np.abs(steps).sum(axis=1) != 1).any():
         require_same_grid(volume, grid)
         message = f"{volume.source or 'volume'} does not lie on the grid of {grid.source}: its axes point elsewhere."
-        raise GeometryError(message, "Resample it onto that grid first: atlas resample --labels --like.")
+        raise GeometryError(message, "Resample it onto that grid first: atlas resample MASK NEW --like CT --labels.")
     order = [int(np.flatnonzero(steps[axis])[0]) for axis in range(3)]
     sign = [int(steps[axis, order[axis]]) for axis in range(3)]
     array = volume.array.transpose(order)[tuple(slice(None, None, s) for s in sign)]

@@ -15,8 +15,11 @@ from AtlasReviewLib.commands_revised import import_revised_command
 from AtlasReviewLib.commands_rounds import round_command
 from AtlasReviewLib.commands_worklist import worklist_app
 from AtlasReviewLib.double_reading_case import reading_case
+from AtlasReviewLib.reader_name import checked_reader
 from AtlasReviewLib.release_layout import VERSIONS
+from AtlasReviewLib.revise_listed import revise_listed
 from AtlasReviewLib.run_case import ASSEMBLED, CASES, RunRequest, rank, run_case
+from AtlasReviewLib.worklist_asked import reading_of_case
 from AtlasSegmentLib import console
 from AtlasSegmentLib.case_folder import CaseFolder, new_case, open_case
 from AtlasSegmentLib.cases import CaseOutcome, run_cases, threads_for
@@ -72,13 +75,18 @@ def revise_command(
     comment: Annotated[str, typer.Option(help="A note for the log.")] = "",
     roll_back: Annotated[str | None, typer.Option(help=f'Id of a revision to make current again, or "{PREDICTION}".')] = None,
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Take an empty mask although the organ is not empty now.")] = False,
-    reading: Annotated[int, typer.Option(min=1, max=2, help="2 for the second reading of a task that two readers do.")] = 1,
+    reading: Annotated[
+        int | None, typer.Option(min=1, max=2, help="2 for the second reading of a task that two readers do; the one you have by default.")
+    ] = None,
     as_json: console.JsonOption = False,
 ) -> None:
     """Save a corrected mask, or go back to an older one, and show the history; nothing is ever overwritten or lost.
 
+    Where the dataset has a worklist, the task must be free or yours, and the list is told; reopen a decided one first.
+
     Example: atlas revise data/hospital/scan liver --mask liver.nii.gz --reader "Dr. Ada"
     """
+    reading = reading or reading_of_case(open_case(case), organ, reader)
     folder = reading_case(open_case(case), reading)
     if mask is not None and roll_back is not None:
         message = "--mask and --roll-back cannot be done at once."
@@ -89,17 +97,24 @@ def revise_command(
     if (mask is not None or roll_back is not None) and not reader:
         message = "A revision needs the name of its reader."
         raise InputError(message, "Add --reader NAME.")
-    with console.progress_bar("revise") as progress:
-        progress(0.1, "read")
+    reader = checked_reader(reader) if reader else ""
+
+    def save() -> None:
         if mask is not None:
             revisions.save_revision(folder, organ, read_volume(mask), reader, comment=comment, allow_empty=allow_empty)
         elif roll_back is not None:
             revisions.roll_back(folder, organ, None if roll_back == PREDICTION else roll_back, reader, comment=comment)
-    _print_history(folder, organ, as_json)
+
+    sees_all = True
+    with console.progress_bar("revise") as progress:
+        progress(0.1, "read")
+        if reader:
+            sees_all = revise_listed(folder, organ, reader, reading, comment, save)
+    _print_history(folder, organ, as_json, "" if sees_all else reader)
 
 
-def _print_history(case: CaseFolder, organ: str, as_json: bool) -> None:
-    found = revisions.history(case, organ)
+def _print_history(case: CaseFolder, organ: str, as_json: bool, only: str = "") -> None:
+    found = [revision for revision in revisions.history(case, organ) if only in ("", revision.reader)]
     if as_json:
         console.print_json({"case": str(case.folder), "organ": organ, "revisions": [{**vars(r), "file": str(r.file)} for r in found]})
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timezone
@@ -12,6 +13,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from AtlasReviewLib.double_reading import CHOSEN
 from AtlasReviewLib.double_reading_case import reading_case
 from AtlasReviewLib.double_reading_statistics import COLUMNS as AGREEMENT_COLUMNS
 from AtlasReviewLib.double_reading_statistics import Comparison, comparisons_of, not_compared, plain
@@ -19,11 +21,12 @@ from AtlasReviewLib.double_reading_statistics import cells as row_cells
 from AtlasReviewLib.double_reading_statistics import summed as agreement
 from AtlasReviewLib.progress_page import COLUMNS, Progress, cells, progress_page
 from AtlasReviewLib.report_html import NOTHING, Number
-from AtlasReviewLib.review_statistics import KEYS, Key, Work, summed, works_of
+from AtlasReviewLib.review_statistics import KEYS, Key, Work, decided_days, nameless, summed, works_of
 from AtlasReviewLib.revision_changes import Change, changes_of, organs_with_revisions, remembered
 from AtlasReviewLib.revision_log import neutralized, one_line
 from AtlasReviewLib.revisions import Revision
 from AtlasReviewLib.worklist import Worklist
+from AtlasReviewLib.worklist_blind import not_compared as blind_tasks
 from AtlasReviewLib.worklist_place import place_of
 from AtlasReviewLib.worklist_rows import Task
 from AtlasSegmentLib import console
@@ -56,6 +59,7 @@ def progress_command(
     works: list[Work] = []
     comparisons: list[Comparison] = []
     left = 0
+    decided: Counter[str] = Counter()
     with console.progress_bar("progress") as bar:
         for number, folder in enumerate(datasets):
             bar(number / len(datasets), folder.name)
@@ -64,8 +68,9 @@ def progress_command(
             works += [work for work in found[1] if work.day >= first]
             comparisons += found[2]
             left += found[3]
+            decided += found[4]
     progress = Progress.of(tasks, works, datetime.now(timezone.utc).date(), bound, comparisons)
-    progress = replace(progress, not_compared=left)
+    progress = replace(progress, not_compared=left, decided=decided)
     title = f"Review of {', '.join(folder.absolute().name for folder in datasets)}"
     if table is not None:
         write_text(table, csv_text(works))
@@ -92,7 +97,7 @@ def _day(since: str | None) -> str:
         raise InputError(message, "Write it as 2026-11-21.") from error
 
 
-def _read(folder: Path, *, masks: bool) -> tuple[list[Task], list[Work], list[Comparison], int]:
+def _read(folder: Path, *, masks: bool) -> tuple[list[Task], list[Work], list[Comparison], int, Counter[str]]:
     if not place_of(folder).exists:
         message = f"{folder}: has no worklist."
         raise DatasetError(message, "Open the folder in Atlas Review first, or run: atlas worklist build FOLDER")
@@ -101,19 +106,26 @@ def _read(folder: Path, *, masks: bool) -> tuple[list[Task], list[Work], list[Co
         tasks, events, pairs = worklist.tasks(), worklist.events(), worklist.pairs()
     finally:
         worklist.close()
+    blind = blind_tasks(pairs)
     with remembered(folder) as memory:
-        changes = list(_changes(folder, memory)) if masks else []
-    name = folder.absolute().name
-    return tasks, works_of(name, events, changes), comparisons_of(name, pairs), not_compared(pairs)
+        changes = [change for *task, change in _changes(folder, memory) if tuple(task) not in blind] if masks else []
+    name, told = folder.absolute().name, [nameless(event) if (event.case, event.organ) in blind else event for event in events]
+    return tasks, works_of(name, told, changes), comparisons_of(name, pairs), not_compared(pairs), decided_days(tasks, events)
 
 
-def _changes(folder: Path, memory: dict[str, Change]) -> Iterator[tuple[str, Revision, Change]]:
-    views = (reading_case(case, reading) for case in find_cases([folder]) for reading in (1, 2))
-    for case in views:
-        for organ in organs_with_revisions(case):
-            for revision, change in changes_of(case, organ, memory):
-                if revision.id:
-                    yield organ, revision, change
+def _changes(folder: Path, memory: dict[str, Change]) -> Iterator[tuple[str, str, tuple[str, Revision, Change]]]:
+    for whole in find_cases([folder]):
+        second: set[tuple[str, str]] = set()
+        for reading in (2, 1):
+            case = reading_case(whole, reading)
+            for organ in organs_with_revisions(case):
+                for revision, change in changes_of(case, organ, memory):
+                    drawn = (organ, revision.reader)
+                    again = drawn in second and revision.comment.startswith(CHOSEN)  # a second reading, saved once more beside the first
+                    if revision.id and not again:
+                        yield case.name, organ, (organ, revision, change)
+                    if reading == 2:
+                        second.add(drawn)
 
 
 def csv_text(works: Sequence[Work]) -> str:
@@ -151,13 +163,14 @@ def _show(title: str, progress: Progress, keys: tuple[Key, ...], as_json: bool) 
     if end:
         console.print_line(f"At the pace of the last days with decisions it ends on {end.isoformat()}.")
     _show_agreement(progress)
-    console.print_table("What was done", (*keys, *COLUMNS), [(*(getattr(row, key) for key in keys), *map(str, cells(row))) for row in rows])
+    lines = [(*(getattr(row, key) for key in keys), *map(str, cells(row))) for row in rows]
+    console.print_wide_table("What was done", (*keys, *COLUMNS), lines, len(keys))
 
 
 def _show_agreement(progress: Progress) -> None:
     rows = [(" and ".join(row.readers), row.organ, *row_cells(row)) for row in agreement(progress.comparisons)]
     if rows:
-        console.print_table("Agreement of two readings", ("readers", "organ", *AGREEMENT_COLUMNS), rows)
+        console.print_wide_table("Agreement of two readings", ("readers", "organ", *AGREEMENT_COLUMNS), rows, 2)
 
 
 def _numbers(work: Work) -> dict[str, Any]:

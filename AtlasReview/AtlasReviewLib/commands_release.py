@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,8 @@ from AtlasReviewLib.assemble import assemble_case
 from AtlasReviewLib.assembly_dataset import assembled_cases, finish_dataset, manifests, verdicts_of_dataset
 from AtlasReviewLib.assembly_options import AssemblyOptions, read_paint_order
 from AtlasReviewLib.assembly_verify import VerifyRequest, sample_of, verify_plainly
-from AtlasReviewLib.dataset_card import CardOptions, collect_card, write_card
+from AtlasReviewLib.dataset_card import JSON_NAME as CARD
+from AtlasReviewLib.dataset_card import CardOptions, collect_card, unused_licenses, write_card
 from AtlasReviewLib.release_dataset import LAYOUTS, ReleaseOptions, release_dataset
 from AtlasReviewLib.release_layout import VERSIONS
 from AtlasReviewLib.release_sums import NAME as SUMS
@@ -23,6 +24,7 @@ from AtlasSegmentLib import console
 from AtlasSegmentLib.case_folder import CaseFolder, find_cases
 from AtlasSegmentLib.cases import CaseOutcome, run_cases
 from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.files import read_json
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 
 VersionOption = Annotated[str, typer.Option("--release", help=f"Layout of the AbdomenAtlas release: {' or '.join(VERSIONS)}.")]
@@ -138,7 +140,13 @@ def release_command(
         console.print_line(f"left out, as not every case has them: {', '.join(summary['left_out_organs'])}")
     if not as_json:
         console.print_line(f"names of the cases before: {summary['names']}")
+    _warn_of_unused(read_json(out / CARD), options.card.licenses) if (out / CARD).is_file() else None
     console.finish("release", outcomes, as_json)
+
+
+def _warn_of_unused(card: Mapping[str, Any], licenses: Mapping[str, str]) -> None:
+    for part in unused_licenses(card, licenses):
+        console.print_warning(f"--license {part!r}: the dataset has no such part, so that its license is not in the card.")
 
 
 def card_command(
@@ -152,7 +160,9 @@ def card_command(
 
     Example: atlas card data/assembled --license "original 04=CC BY-NC-ND 4.0"
     """
-    card = collect_card(manifests(assembled_cases(assembled)), CardOptions(anonymous_readers, parse_licenses(licenses)))
+    named = parse_licenses(licenses)
+    card = collect_card(manifests(assembled_cases(assembled)), CardOptions(anonymous_readers, named))
+    _warn_of_unused(card, named)
     paths = [*write_card(assembled, card, name)]
     with console.progress_bar("card") as progress:
         paths.append(write_sums(assembled, progress))

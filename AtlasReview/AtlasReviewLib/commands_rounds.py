@@ -11,9 +11,13 @@ from AtlasReviewLib.round_curve import MEAN, write_curve
 from AtlasReviewLib.round_split import read_patients
 from AtlasReviewLib.rounds import DATALIST, RoundOptions, agreement, close_round, read_round, round_folders
 from AtlasReviewLib.worklist import Worklist
+from AtlasReviewLib.worklist_blind import is_open
 from AtlasReviewLib.worklist_place import place_of
 from AtlasSegmentLib import console
 from AtlasSegmentLib.errors import DatasetError
+
+_SHOWN = 10
+"""Cases that are named in a warning."""
 
 
 def round_command(
@@ -56,7 +60,8 @@ def _close(dataset: Path, options: RoundOptions) -> Path:
         raise DatasetError(message, "Open the folder in Atlas Review first, or run: atlas worklist build FOLDER")
     worklist = Worklist(dataset, read_only=True)
     try:
-        tasks = worklist.tasks()
+        unsettled = {(one["case_name"], one["organ"]) for one, _ in worklist.pairs() if is_open(one)}  # nobody has compared its readings
+        tasks = [task for task in worklist.tasks() if (task.case, task.organ) not in unsettled]
     finally:
         worklist.close()
     with console.progress_bar("round") as progress:
@@ -70,5 +75,10 @@ def _print(rounds: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
         f"Round {last['number']}: {len(last['accepted'])} accepted organs of {len(last['models'])} cases; "
         f"{parts.count('training')} cases train, {parts.count('validation')} validate ({DATALIST})."
     )
+    alone = last.get("without_patient", [])
+    if alone:
+        more = f" and {len(alone) - _SHOWN} more" if len(alone) > _SHOWN else ""
+        named = f"{', '.join(alone[:_SHOWN])}{more}"
+        console.print_warning(f"--patients does not name {named}: each was taken for a patient of its own, who may be in both parts.")
     shown = [(row["round"], row["organ"] or MEAN, f"{row['dice']:.3f}", row["count"], f"{row['untouched']:.0%}") for row in rows]
     console.print_table("Dice of the predictions with what was accepted", ("round", "organ", "Dice", "new organs", "not changed"), shown)

@@ -20,50 +20,30 @@ from AtlasReviewLib.commands_worklist_lists import (
     opened,
     place_findings,
 )
-from AtlasReviewLib.commands_worklist_team import compare, team_commands
-from AtlasReviewLib.task_states import ADJUDICATE, FINISHED, STATES, VERDICTS, VERIFY
-from AtlasReviewLib.worklist import Worklist, checked_reader
+from AtlasReviewLib.commands_worklist_task import CaseOption, OrganOption, task_commands
+from AtlasReviewLib.commands_worklist_team import team_commands
+from AtlasReviewLib.in_words import counted
+from AtlasReviewLib.task_states import FINISHED, STATES
+from AtlasReviewLib.worklist import checked_reader
+from AtlasReviewLib.worklist_asked import left_over
 from AtlasReviewLib.worklist_merge import merge, open_worklist
-from AtlasReviewLib.worklist_rows import Event, Task, TaskFilter
+from AtlasReviewLib.worklist_rows import Event, Task
 from AtlasReviewLib.worklist_scan import scan_dataset
-from AtlasReviewLib.worklist_view import ALL, UNFINISHED, counts
+from AtlasReviewLib.worklist_view import ALL, UNFINISHED, counts, state_words
 from AtlasSegmentLib import console
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.files import write_text
-
-HOURS = 12.0
-CaseArgument = Annotated[str, typer.Argument(help="Name of the case.")]
-OrganArgument = Annotated[str, typer.Argument(help="Organ, such as liver.")]
-ReaderOption = Annotated[str, typer.Option(help="Who.")]
-OrganOption = Annotated[list[str], typer.Option("--organ", help="Only this organ; may be given several times.")]
-CaseOption = Annotated[list[str], typer.Option("--case", help="Only this case; may be given several times.")]
-LevelOption = Annotated[
-    int | None, typer.Option(min=1, help="1: tasks to read, 2: tasks to verify or adjudicate; all that your level allows by default.")
-]
-ReadingOption = Annotated[int, typer.Option(min=1, max=2, help="2 for the second reading of a task that two readers do.")]
-HoursOption = Annotated[float, typer.Option(min=0.01, help="How long the task stays yours while you edit it in another program.")]
-ReasonOption = Annotated[str, typer.Option(help="Why; it stays in the history.")]
 
 
 def worklist_app() -> typer.Typer:
     """Return the program `atlas worklist`."""
     app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Who looks at which organ of which case, and what became of it.")
     for name, command in (
-        ("build", build_command), ("list", list_command), ("next", next_command), ("take", take_command), ("release", release_command),
-        ("decide", decide_command), ("hand-over", hand_over_command), ("reopen", reopen_command), ("history", history_command),
-        ("import", import_command), ("export", export_command), ("init", init_command), ("copy", copy_command),
+        ("build", build_command), ("list", list_command), *task_commands().items(), ("history", history_command),
+        ("import", import_command), ("export", export_command), ("init", init_command), ("copy", copy_command), *team_commands().items(),
     ):  # fmt: skip
         app.command(name)(command)
-    for name, command in team_commands().items():
-        app.command(name)(command)
     return app
-
-
-def _print_task(task: Task, as_json: bool, words: str) -> None:
-    if as_json:
-        console.print_json(dataclasses.asdict(task))
-    else:
-        console.print_line(f"{task.case} {task.organ}: {words}")
 
 
 def build_command(
@@ -87,15 +67,24 @@ def build_command(
         problems = list(scan.problems)
         if findings is not None or check:
             problems += place_findings(worklist, scan, findings, progress)
-    tasks, second = worklist.tasks(), len(worklist.pairs())
+    tasks, second, left = worklist.tasks(), len(worklist.pairs()), left_over(worklist)
     worklist.close()
     place = worklist.store.place.shown
-    found = {"place": place, "tasks": len(tasks), "second_readings": second, "states": counts(tasks), "problems": problems}
+    found = {
+        "place": place,
+        "tasks": len(tasks),
+        "second_readings": second,
+        "states": counts(tasks),
+        "left_over": left,
+        "problems": problems,
+    }
     if as_json:
         console.print_json(found)
     else:
         states = ", ".join(f"{number} {state}" for state, number in counts(tasks).items())
-        console.print_line(f"{place}: {len(tasks)} tasks ({states}){f', {second} of them read twice' if second else ''}")
+        told = f", {second} of them read twice: {counted(len(tasks) + second, 'reading')}" if second else ""
+        for line in (f"{place}: {counted(len(tasks), 'task')} ({states}){told}", *left):
+            console.print_line(line)
     for problem in problems:
         console.print_error(problem)
     if problems:
@@ -128,161 +117,30 @@ def list_command(
     if as_json:
         console.print_json({"tasks": [dataclasses.asdict(task) for task in tasks]})
         return
-    rows = [("" if t.rank is None else t.rank, t.case, _organ(t), _state(t), t.reader or t.assignee, t.comment) for t in tasks[:most]]
-    title = f"{len(tasks)} tasks" + (f", the first {most}" if len(tasks) > most else "")
-    console.print_table(title, ("#", "case", "organ", "state", "reader", "comment"), rows)
+    shown = tasks[:most]
+    rows = [
+        ("" if t.rank is None else t.rank, t.case, _organ(t), state_words(t), t.reader or t.assignee, t.comment, t.reason) for t in shown
+    ]
+    columns = ("#", "case", "organ", "state", "reader", "comment", "why")
+    used = len(columns) if any(task.reason for task in shown) else len(columns) - 1
+    console.print_table(_title(tasks, most), columns[:used], [row[:used] for row in rows])
+
+
+def _title(tasks: Sequence[Task], most: int) -> str:
+    """Return the number of tasks and of second readings, as `build` counts them."""
+    second = sum(task.reading > 1 for task in tasks)
+    told = counted(len(tasks) - second, "task") + (f" and {counted(second, 'second reading')}" if second else "")
+    return told + (f", the first {most}" if len(tasks) > most else "")
 
 
 def _organ(found: Task | Event) -> str:
     return found.organ if found.reading == 1 else f"{found.organ} (second reading)"
 
 
-def _state(task: Task) -> str:
-    return f"{task.state}, to {task.stage}" if task.stage in (VERIFY, ADJUDICATE) else task.state
-
-
 def _is_wanted(task: Task, state: str, reader: str, organs: Sequence[str], cases: Sequence[str]) -> bool:
     in_state = state == ALL or (task.state not in FINISHED if state == UNFINISHED else task.state == state)
     of_reader = not reader or reader in (task.reader, task.assignee)
     return in_state and of_reader and (not organs or task.organ in organs) and (not cases or task.case in cases)
-
-
-def next_command(
-    dataset: DatasetArgument,
-    reader: ReaderOption,
-    organ: OrganOption = [],  # noqa: B006
-    case: CaseOption = [],  # noqa: B006
-    level: LevelOption = None,
-    hours: HoursOption = HOURS,
-    url: UrlOption = "",
-    as_json: console.JsonOption = False,
-) -> None:
-    """Take the task where a look is worth most; nobody else is given it meanwhile.
-
-    Example: atlas worklist next data/hospital --reader "Dr. Ada" --organ liver
-    """
-    with opened(dataset, url) as worklist:
-        task = worklist.take_next(reader, only=TaskFilter(tuple(organ), tuple(case), level))
-        if task is None:
-            if as_json:
-                console.print_json(None)
-            else:
-                console.print_line("nothing is left")
-            return
-        _print_task(worklist.detach(task, reader, hours * 3600), as_json, f"yours for {hours:g} hours")
-
-
-def take_command(
-    dataset: DatasetArgument,
-    case: CaseArgument,
-    organ: OrganArgument,
-    reader: ReaderOption,
-    over: Annotated[bool, typer.Option("--take-over", help="Take it although another reader has it; the history says so.")] = False,
-    hours: HoursOption = HOURS,
-    reading: ReadingOption = 1,
-    url: UrlOption = "",
-    as_json: console.JsonOption = False,
-) -> None:
-    """Take one task.
-
-    Example: atlas worklist take data/hospital scan liver --reader "Dr. Ada"
-    """
-    with opened(dataset, url) as worklist:
-        task = worklist.take(case, organ, reader, over, reading)
-        _print_task(worklist.detach(task, reader, hours * 3600), as_json, f"yours for {hours:g} hours")
-
-
-def release_command(
-    dataset: DatasetArgument,
-    case: CaseArgument,
-    organ: OrganArgument,
-    reader: ReaderOption,
-    reading: ReadingOption = 1,
-    url: UrlOption = "",
-    as_json: console.JsonOption = False,
-) -> None:
-    """Give a task back that you took: it is again what it was before. One with a revision stays yours, free for you to open.
-
-    Example: atlas worklist release data/hospital scan liver --reader "Dr. Ada"
-    """
-    with opened(dataset, url) as worklist:
-        worklist.leave(_mine(worklist, case, organ, reader, reading), reader, keep=False)
-        after = worklist.task(case, organ, reading)
-        _print_task(after, as_json, f"is {after.state}{f' by {after.reader}' if after.reader else ''}")
-
-
-def _mine(worklist: Worklist, case: str, organ: str, reader: str, reading: int) -> Task:
-    """Return a task that the reader took before, now in the hands of this program."""
-    worklist.viewer = checked_reader(reader)
-    task = worklist.task(case, organ, reading)
-    if task.reader != reader:
-        message = f"{case}, {organ}: is {task.state}{f' by {task.reader}' if task.reader else ''}, not in the hands of {reader}."
-        raise InputError(message, "Take it first.")
-    return worklist.take(case, organ, reader, reading=reading)
-
-
-def decide_command(
-    dataset: DatasetArgument,
-    case: CaseArgument,
-    organ: OrganArgument,
-    state: Annotated[str, typer.Argument(help=f"One of {', '.join(VERDICTS[1:])}.")],
-    reader: ReaderOption,
-    comment: Annotated[str, typer.Option(help="A note; needed to reject.")] = "",
-    reading: ReadingOption = 1,
-    url: UrlOption = "",
-    as_json: console.JsonOption = False,
-) -> None:
-    """Say what became of a task that you took. Save an edited mask first: atlas revise.
-
-    Example: atlas worklist decide data/hospital scan liver accepted --reader "Dr. Ada"
-    """
-    if state not in VERDICTS[1:]:
-        message = f"{state!r} is no decision."
-        raise InputError(message, f"Use one of {', '.join(VERDICTS[1:])}.")
-    with opened(dataset, url) as worklist:
-        task = worklist.set_state(_mine(worklist, case, organ, reader, reading), state, reader, comment)
-        compare(worklist)
-        _print_task(task, as_json, "waits to be verified" if task.stage == VERIFY else f"is {task.state} by {task.reader}")
-
-
-def hand_over_command(
-    dataset: DatasetArgument,
-    case: CaseArgument,
-    organ: OrganArgument,
-    to: Annotated[str, typer.Option(help="The reader who shall have it; nobody else is given it.")],
-    reader: ReaderOption,
-    comment: Annotated[str, typer.Option(help="A note for them.")] = "",
-    reading: ReadingOption = 1,
-    url: UrlOption = "",
-    as_json: console.JsonOption = False,
-) -> None:
-    """Hand a task to a named reader, who gets it next.
-
-    Example: atlas worklist hand-over data/hospital scan liver --to "Dr. Bob" --reader "Dr. Ada"
-    """
-    with opened(dataset, url) as worklist:
-        task = worklist.hand_over(worklist.task(case, organ, reading), reader, to, comment)
-        _print_task(task, as_json, f"waits for {task.assignee}")
-
-
-def reopen_command(
-    dataset: DatasetArgument,
-    case: CaseArgument,
-    organ: OrganArgument,
-    reason: ReasonOption,
-    reader: ReaderOption,
-    to: Annotated[str, typer.Option("--for", help="The reader who shall look again; anybody by default.")] = "",
-    reading: ReadingOption = 1,
-    url: UrlOption = "",
-    as_json: console.JsonOption = False,
-) -> None:
-    """Put a task that was decided or put aside back on the list; its history and its revisions stay.
-
-    Example: atlas worklist reopen data/hospital scan liver --reason "the dome is cut off" --reader "Dr. Bob"
-    """
-    with opened(dataset, url) as worklist:
-        task = worklist.revisit(worklist.task(case, organ, reading), reader, reason, to)
-        _print_task(task, as_json, f"waits{f' for {to}' if to else ''}")
 
 
 def history_command(
@@ -305,4 +163,4 @@ def history_command(
         console.print_json({"events": [dataclasses.asdict(event) for event in events]})
         return
     rows = [(e.time[:19].replace("T", " "), e.reader, e.case, _organ(e), e.kind, e.state_after, e.comment) for e in events]
-    console.print_table(f"{len(events)} events", ("UTC", "reader", "case", "organ", "event", "state", "comment"), rows)
+    console.print_table(counted(len(events), "event"), ("UTC", "reader", "case", "organ", "event", "state", "comment"), rows)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from AtlasReviewLib import worklist_lists as lists
+from AtlasReviewLib.in_words import counted
 from AtlasReviewLib.worklist import Worklist
 from AtlasReviewLib.worklist_copy import copy_to_server
 from AtlasReviewLib.worklist_merge import merge
@@ -61,22 +62,24 @@ def place_findings(worklist: Worklist, scan: Scan, file: Path | None, progress: 
 
 
 def import_command(
-    dataset: DatasetArgument, form: FormArgument, file: ListArgument, url: UrlOption = "", as_json: console.JsonOption = False
+    dataset: DatasetArgument,
+    form: FormArgument,
+    file: ListArgument,
+    known_only: Annotated[bool, typer.Option("--known-only", help="Pass over names that are not in the worklist.")] = False,
+    url: UrlOption = "",
+    as_json: console.JsonOption = False,
 ) -> None:
-    """Let a list say the order of looking: AbdomenAtlas' priority.csv or attention_size.csv.
+    """Let a list say the order of looking: AbdomenAtlas' priority.csv or attention_size.csv. A name that is not there changes nothing.
 
     Example: atlas worklist import data/hospital priority data/hospital/priority.csv
     """
     with opened(dataset, url) as worklist:
-        found = lists.import_list(worklist, form, file)
+        found = lists.import_list(worklist, form, file, known_only=known_only)
     if as_json:
         console.print_json(dataclasses.asdict(found))
     else:
-        console.print_line(f"{found.ranked} tasks ordered by {file.name}; {found.unranked} that it does not name come after them")
-    for name in found.unknown[:20]:
-        console.print_error(f"{file.name}: {name} is not in the worklist.")
-    if found.unknown:
-        raise typer.Exit(console.EXIT_SOME_FAILED)
+        told = f"{counted(found.ranked, 'task')} ordered by {file.name}; {found.unranked} that it does not name come after them"
+        console.print_line(f"{told}; {counted(len(found.unknown), 'name')} passed over" if found.unknown else told)
 
 
 def export_command(dataset: DatasetArgument, form: FormArgument, file: ListArgument, url: UrlOption = "") -> None:

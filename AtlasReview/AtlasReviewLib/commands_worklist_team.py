@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,23 +12,32 @@ import typer
 
 from AtlasQualityLib.csv_text import csv_text, no_formula
 from AtlasReviewLib import double_reading
+from AtlasReviewLib.blind_masks import chosen_reading, next_steps, require_apart, write_blind_masks
 from AtlasReviewLib.commands_worklist_lists import DatasetArgument, UrlOption, opened
+from AtlasReviewLib.disagreement import why_not
 from AtlasReviewLib.double_reading import NAMES, Settled
+from AtlasReviewLib.in_words import counted
 from AtlasReviewLib.review_policy import SENIOR, ReviewPolicy, read_policy, write_policy
-from AtlasReviewLib.task_states import ADJUDICATE
+from AtlasReviewLib.task_states import ADJUDICATE, ADJUDICATED
 from AtlasReviewLib.worklist import Worklist, checked_reader
+from AtlasReviewLib.worklist_asked import left_over
+from AtlasReviewLib.worklist_place import place_of
 from AtlasReviewLib.worklist_rows import Task
 from AtlasReviewLib.worklist_rules import rules_of
+from AtlasReviewLib.worklist_view import state_words
 from AtlasSegmentLib import console
-from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.errors import AtlasError, InputError
 from AtlasSegmentLib.files import write_text
 
 CaseArgument = Annotated[str, typer.Argument(help="Name of the case.")]
 OrganArgument = Annotated[str, typer.Argument(help="Organ, such as liver.")]
 ReaderOption = Annotated[str, typer.Option(help="Who.")]
+SPOTS = "spots: both/A/B/none"
+SHOWN_COLUMNS = ("case", "organ", "state", "Dice", "NSD", "kappa", SPOTS, "A", "B", "why", "by")
+SHOWN_FROM = ("case", "organ", "state", "dice", "nsd", "kappa", SPOTS, "verdict_a", "verdict_b", "why", "adjudicator")
 DISAGREEMENT_COLUMNS = (
-    *("case", "organ", "state", "dice", "nsd", "tolerance_mm", "kappa", "both", "only_first", "only_second", "neither", "agree"),
-    "adjudicator",
+    *("case", "organ", "state", "dice", "nsd", "tolerance_mm", "kappa", "both", "only_a", "only_b", "neither", "agree"),
+    *("verdict_a", "verdict_b", "why", "adjudicator"),
 )
 
 
@@ -67,11 +77,14 @@ def policy_command(
     policy = dataclasses.replace(read_policy(dataset), **changed)
     if changed:
         write_policy(dataset, policy)
-    rules = rules_of(dataset)
+    rules, left = rules_of(dataset), list[str]()
+    if place_of(dataset, "").exists:
+        with opened(dataset, "", read_only=True) as worklist:
+            left = left_over(worklist)
     if as_json:
-        console.print_json({**asdict(policy), "seniors": sorted(rules.seniors())})
+        console.print_json({**asdict(policy), "seniors": sorted(rules.seniors()), "left_over": left})
         return
-    for line in _told(policy, len(rules.seniors())):
+    for line in (*_told(policy, len(rules.seniors())), *left):
         console.print_line(line)
 
 
@@ -107,8 +120,9 @@ def send_back_command(
 
 
 def _in_hand(worklist: Worklist, case: str, organ: str, reader: str) -> Task:
+    worklist.viewer = checked_reader(reader)
     task = worklist.task(case, organ)
-    if task.reader != checked_reader(reader):
+    if task.reader != worklist.viewer:
         message = f"{case}, {organ}: is {task.state}, not in the hands of {reader}."
         raise InputError(message, "Take it first: atlas worklist take.")
     return worklist.take(case, organ, reader)
@@ -125,6 +139,9 @@ def disagreements_command(
     dataset: DatasetArgument,
     everything: Annotated[bool, typer.Option("--all", help="Also readings that agree, and those that were adjudicated.")] = False,
     table: Annotated[Path | None, typer.Option("--csv", readable=False, help="Write them to this file.")] = None,
+    masks: Annotated[
+        Path | None, typer.Option(readable=False, help="Write their masks to this new folder, as A and B, without who drew them.")
+    ] = None,
     url: UrlOption = "",
     as_json: console.JsonOption = False,
 ) -> None:
@@ -132,19 +149,44 @@ def disagreements_command(
 
     Example: atlas worklist disagreements data/hospital --all --csv disagreements.csv
     """
+    if masks is not None:
+        require_apart(masks, dataset)
     with opened(dataset, url) as worklist:
-        failed = compare(worklist)
+        failed = bool(compare(worklist))
         tasks = [task for task in worklist.tasks() if task.measured and (everything or task.stage == ADJUDICATE)]
-    rows = [disagreement_row(task) for task in tasks]
+        rows = [disagreement_row(task, worklist.rules().policy) for task in tasks]
+        files = [] if masks is None else _written(worklist, tasks, masks)
     if table is not None:
         write_text(table, csv_text([DISAGREEMENT_COLUMNS, *([no_formula(str(cell)) for cell in row] for row in rows)]))
     if as_json:
-        console.print_json({"disagreements": [dict(zip(DISAGREEMENT_COLUMNS, row, strict=True)) for row in rows]})
+        found = [dict(zip(DISAGREEMENT_COLUMNS, row, strict=True)) for row in rows]
+        console.print_json({"disagreements": found, **({} if masks is None else {"masks": [str(file) for file in files]})})
     else:
-        title = f"{len(rows)} tasks with two readings{'' if everything else ' that disagree'}"
-        console.print_table(title, DISAGREEMENT_COLUMNS, [tuple("" if cell is None else cell for cell in row) for row in rows])
-    if failed:
+        title = f"{counted(len(rows), 'task')} with two readings{'' if everything else ' that disagree'}"
+        shown = [_shown(dict(zip(DISAGREEMENT_COLUMNS, row, strict=True))) for row in rows]
+        console.print_wide_table(title, SHOWN_COLUMNS, shown, 3)
+        for line in (*map(str, files), *next_steps(dataset, [task for task in tasks if task.stage == ADJUDICATE])):
+            console.print_line(line)
+    if failed or (masks is not None and not files and tasks):
         raise typer.Exit(console.EXIT_SOME_FAILED)
+
+
+def _written(worklist: Worklist, tasks: Sequence[Task], folder: Path) -> list[Path]:
+    """Write the masks of some tasks; one that cannot be read keeps nothing else from being written."""
+    written = []
+    for task in tasks:
+        try:
+            written += write_blind_masks(worklist, task, folder)
+        except AtlasError as error:
+            console.print_error(error.message, error.remedy)
+    return written
+
+
+def _shown(row: dict[str, object]) -> tuple[object, ...]:
+    """Return a row as it is printed: few columns, so that it fits; a file gets all."""
+    spots = "/".join(str(row[name]) for name in ("both", "only_a", "only_b", "neither"))
+    cells = (spots if name == SPOTS else row[name] for name in SHOWN_FROM)
+    return tuple("" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else cell for cell in cells)
 
 
 def compare(worklist: Worklist) -> list[Settled]:
@@ -155,13 +197,16 @@ def compare(worklist: Worklist) -> list[Settled]:
     return failed
 
 
-def disagreement_row(task: Task) -> tuple[object, ...]:
+def disagreement_row(task: Task, policy: ReviewPolicy) -> tuple[object, ...]:
     """Return a task in the order of DISAGREEMENT_COLUMNS; who adjudicated it is named, who read it is not."""
     found = double_reading.disagreement(task)
     assert found is not None
-    state = "to adjudicate" if task.stage == ADJUDICATE else task.stage or task.state
-    adjudicator = task.reader if task.stage == "adjudicated" else ""
-    return (task.case, task.organ, state, found.dice, found.nsd, found.tolerance_mm, found.kappa, *found.spots, found.agree, adjudicator)
+    a, b = (reading - 1 for reading in double_reading.order_in(found, policy.seed, task.case, task.organ))
+    both, neither, only = found.spots[0], found.spots[3], found.spots[1:3]
+    adjudicator = task.reader if task.stage == ADJUDICATED else ""
+    numbers = (found.dice, found.nsd, found.tolerance_mm, found.kappa, both, only[a], only[b], neither, found.agree)
+    said = (found.verdicts[a], found.verdicts[b], "" if found.agree else why_not(found, policy), adjudicator)
+    return (task.case, task.organ, state_words(task), *numbers, *said)
 
 
 def adjudicate_command(
@@ -181,8 +226,9 @@ def adjudicate_command(
     with opened(dataset, url) as worklist:
         taken = worklist.take(case, organ, reader)
         try:
+            chosen = chosen_reading(worklist, taken, use) if taken.stage == ADJUDICATE else None
             task = double_reading.use(worklist, taken, use, reader, comment)
         except InputError:
             worklist.leave(taken, reader, keep=False)
             raise
-    _print(task, f"is {task.state}: reading {use} counts", as_json)
+    _print(task, f"is {task.state}: reading {use} counts ({chosen.words() if chosen else ''})", as_json)

@@ -13,6 +13,7 @@ from typing import Any
 from AtlasReviewLib.dataset_card_text import card_markdown
 from AtlasReviewLib.merge import KINDS, ORIGINAL, REVISED
 from AtlasReviewLib.release_files import json_text, write_changed
+from AtlasReviewLib.task_states import ACCEPTED, ADJUDICATED, VERIFIED, VERIFY
 
 JSON_NAME, TEXT_NAME, FORMAT = "dataset_card.json", "DATASET_CARD.md", "atlas-dataset-card/1"
 _TIME = "%Y%m%dT%H%M%S"
@@ -44,6 +45,7 @@ class _Organ:
     volumes: list[float] = field(default_factory=list)
     empty: int = 0
     unreviewed: int = 0
+    review: Counter[str] = field(default_factory=Counter)
 
 
 class _Collector:
@@ -85,10 +87,22 @@ class _Collector:
             counts.empty += 1
         if organ["source"] != ORIGINAL and not organ.get("review") and organ["source"] != REVISED:
             counts.unreviewed += 1
+        counts.review.update(_reviewed(organ.get("review") or {}))
         for reader in organ["readers"]:
             self.readers[reader][name] += 1
         if organ.get("revision"):
             self.times.append(_time_of(organ["revision"]))
+
+
+REVIEWED = ("accepted", "waiting to be verified", "verified", "read twice", "adjudicated")
+"""How far a mask was reviewed; one may be several of these."""
+
+
+def _reviewed(review: Mapping[str, Any]) -> Counter[str]:
+    """Return which of REVIEWED holds for the review of one organ of a manifest."""
+    stage = review.get("stage", "")
+    is_true = (review.get("state") == ACCEPTED, stage == VERIFY, stage == VERIFIED, review.get("readings") == 2, stage == ADJUDICATED)
+    return Counter(name for name, found in zip(REVIEWED, is_true, strict=True) if found)
 
 
 def _time_of(revision: str) -> datetime:
@@ -134,6 +148,7 @@ def _organ(counts: _Organ, missing: int) -> dict[str, Any]:
         "empty": counts.empty,
         "missing": missing,
         "seen_by_nobody": counts.unreviewed,
+        "review": {name: counts.review[name] for name in REVIEWED},
         "volume_ml": _quartiles(counts.volumes),
     }
 
@@ -182,6 +197,12 @@ NOT_STATED = "not stated"
 
 def _license(licenses: Mapping[str, str], what: str) -> str:
     return licenses.get(what) or NOT_STATED
+
+
+def unused_licenses(card: Mapping[str, Any], licenses: Mapping[str, str]) -> list[str]:
+    """Return the parts of given licenses that a dataset does not have, such as "original 04"."""
+    originals = {f"original {original['dataset']}" for original in card["original_labels"]}
+    return sorted(set(licenses) - {"dataset", "ct"} - originals - {f"model {model['name']}" for model in card["models"]})
 
 
 def write_card(folder: Path, card: Mapping[str, Any], title: str) -> tuple[Path, Path]:

@@ -30,6 +30,7 @@ def card_markdown(card: Mapping[str, Any], title: str) -> str:
         _section("Cases by source dataset", ("dataset", "cases"), card["cases_by_source_dataset"].items()),
         _section("Organs by who drew them", _ORGAN_COLUMNS, (_organ_row(*item) for item in card["organs"].items())),
         _ORGAN_NOTE,
+        _review(card["organs"]),
         _section("Volumes (ml), of masks that are not empty", _VOLUME_COLUMNS, _volume_rows(card["organs"])),
         _revisions(card["revisions"]),
         _section("Readers", ("reader", "masks in this dataset"), ((reader["name"], reader["masks"]) for reader in card["readers"])),
@@ -52,6 +53,13 @@ _VOLUME_COLUMNS = ("organ", "smallest", "lower quartile", "median", "upper quart
 def _organ_row(name: str, organ: Mapping[str, Any]) -> Sequence[object]:
     sources = organ["sources"]
     return (name, sources["original"], sources["revised"], sources["predicted"], organ["empty"], organ["missing"], organ["seen_by_nobody"])
+
+
+def _review(organs: Mapping[str, Any]) -> str:
+    """Return how far the masks were reviewed; "" where nobody accepted anything."""
+    counts = {name: organ["review"] for name, organ in organs.items() if any(organ["review"].values())}
+    names = list(next(iter(counts.values()), {}))
+    return _section("Review", ("organ", *names), ((organ, *found.values()) for organ, found in counts.items()))
 
 
 def _volume_rows(organs: Mapping[str, Any]) -> Iterable[Sequence[object]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -26,13 +27,15 @@ from AtlasSegmentLib.sparse import EMPTY_BOX, SparseVolume, is_empty, read_spars
 from AtlasSegmentLib.volume import Array, Grid
 
 _DIGITS = 4
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_WORDS = re.compile(rf"Dice {_NUMBER}, NSD {_NUMBER} at {_NUMBER} mm, kappa (unknown|-?{_NUMBER[1:-1]}) over \d+ hot spots")
 Table = tuple[int, int, int, int]
 """Hot spots that both readers changed, only the first one, only the second one, neither."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """How far two readings agree. Names of readers are not in it.
+    """How far two readings agree, and who did them: of a task that waits to be adjudicated it is shown without the names.
 
     Attributes:
         dice: 2 |A and B| / (|A| + |B|), 0..1; 1 when both are empty.
@@ -43,6 +46,8 @@ class Measured:
         verdicts: "accepted" or "rejected" of the first and second reading.
         revisions: Ids of the revisions that were compared, "" for the prediction.
         agree: They agree within the policy of the dataset.
+        readers: Who did the first and the second reading; "" in lists of earlier versions.
+        order: Which readings A and B are, told once, so that they stay the same for whoever adjudicates; (0, 0) in earlier versions.
     """
 
     dice: float
@@ -53,12 +58,23 @@ class Measured:
     verdicts: tuple[str, str] = ("accepted", "accepted")
     revisions: tuple[str, str] = ("", "")
     agree: bool = False
+    readers: tuple[str, str] = ("", "")
+    order: tuple[int, int] = (0, 0)
 
     def words(self) -> str:
         """Return one line for the history."""
         kappa = "unknown" if self.kappa is None else f"{self.kappa:.2f}"
         told = f"Dice {self.dice:.3f}, NSD {self.nsd:.3f} at {self.tolerance_mm:g} mm, kappa {kappa} over {sum(self.spots)} hot spots"
         return told if self.verdicts[0] == self.verdicts[1] else f"{told}; one reader rejected it"
+
+    @classmethod
+    def from_words(cls, words: str) -> Measured | None:
+        """Return what a line of the history tells of it, without hot spots, verdicts and revisions; None where it is no such line."""
+        found = _WORDS.match(words)
+        if found is None:
+            return None
+        dice, nsd, tolerance, kappa = found.groups()
+        return cls(float(dice), float(nsd), float(tolerance), None if kappa == "unknown" else float(kappa), (0, 0, 0, 0))
 
     def to_text(self) -> str:
         """Return it as JSON, as the worklist stores it."""
@@ -73,7 +89,8 @@ class Measured:
         """
         try:
             values = json.loads(text)
-            lists = {name: tuple(values[name]) for name in ("spots", "verdicts", "revisions")}
+            values = {"readers": ("", ""), "order": (0, 0)} | values
+            lists = {name: tuple(values[name]) for name in ("spots", "verdicts", "revisions", "readers", "order")}
             return cls(**{**{field.name: values[field.name] for field in fields(cls)}, **lists})
         except (ValueError, KeyError, TypeError) as error:
             message = f"The worklist says {text[:60]!r} about how far two readings agree ({error})."
@@ -88,6 +105,15 @@ def agrees(dice: float, nsd: float, kappa: float | None, verdicts: tuple[str, st
         return True
     known = policy.agree_kappa is None or kappa is None or kappa >= policy.agree_kappa
     return dice >= policy.agree_dice and nsd >= policy.agree_nsd and known
+
+
+def why_not(found: Measured, policy: ReviewPolicy) -> str:
+    """Return in words why two readings do not agree within the policy; "" where they do by now, as it was changed."""
+    if found.verdicts[0] != found.verdicts[1]:
+        return "one rejected it"
+    limits = (("Dice", found.dice, policy.agree_dice), ("NSD", found.nsd, policy.agree_nsd), ("kappa", found.kappa, policy.agree_kappa))
+    below = [f"{name} below {limit:g}" for name, value, limit in limits if value is not None and limit is not None and value < limit]
+    return ", ".join(below)
 
 
 def kappa_of(table: Table) -> float | None:

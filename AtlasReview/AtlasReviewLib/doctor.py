@@ -7,10 +7,11 @@ a killed program left unfinished, a file without its line in the log, files that
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from AtlasReviewLib.doctor_blind import SOMEBODY, Nameless, blind_tasks, where_of
 from AtlasReviewLib.doctor_history import check_history
 from AtlasReviewLib.doctor_team import check_team
 from AtlasReviewLib.double_reading_case import reading_case
@@ -59,19 +60,29 @@ def examine(dataset: Path, tasks: Iterable[Task], events: Iterable[Event], rules
     """
     known = {case.name: case for case in find_cases([dataset])}
     tasks, events = list(tasks), list(events)
+    blind = blind_tasks(tasks)
+    nameless = Nameless(known, blind, tasks, events)
+    for found in _examine(known, tasks, events, rules or Rules(), blind):
+        yield replace(found, text=nameless.text(found.text), remedy=nameless.text(found.remedy))
+
+
+def _examine(
+    known: dict[str, CaseFolder], tasks: list[Task], events: list[Event], rules: Rules, blind: Collection[tuple[str, str]]
+) -> Iterator[Finding]:
     for case in known.values():
-        for view in (case, reading_case(case, 2)):
+        for reading in (1, 2):
+            view = reading_case(case, reading)
             for organ in organs_with_revisions(view):
-                yield from check_revisions(view, organ)
+                yield from check_revisions(view, organ, reading)
         yield from _leftovers(case)
-    yield from _check_tasks(known, tasks, events)
+    yield from _check_tasks(known, tasks, events, blind)
     yield from (Finding(*told) for told in check_history(tasks, events))
-    yield from (Finding(*told) for told in check_team(known.values(), tasks, events, rules or Rules()))
+    yield from (Finding(*told) for told in check_team(known.values(), tasks, events, rules))
 
 
-def check_revisions(case: CaseFolder, organ: str) -> Iterator[Finding]:
-    """Yield what is wrong with the revisions of one organ."""
-    where, folder = f"{case.name}, {organ}", case.average.revisions(organ)
+def check_revisions(case: CaseFolder, organ: str, reading: int = 1) -> Iterator[Finding]:
+    """Yield what is wrong with the revisions of one organ; `case` holds those of that reading."""
+    where, folder = where_of(case.name, organ, reading), case.average.revisions(organ)
     try:
         revisions, unfinished = history(case, organ), unfinished_revision(case, organ)
     except AtlasError as error:
@@ -126,14 +137,16 @@ def _leftovers(case: CaseFolder) -> Iterator[Finding]:
         yield Finding("unfinished files", case.name, text, "Repair removes them.", lambda: remove_stale_temporaries(case.folder))
 
 
-def _check_tasks(cases: dict[str, CaseFolder], tasks: list[Task], events: list[Event]) -> Iterator[Finding]:
+def _check_tasks(
+    cases: dict[str, CaseFolder], tasks: list[Task], events: list[Event], blind: Collection[tuple[str, str]]
+) -> Iterator[Finding]:
     hashes: dict[tuple[str, str, int], dict[str, str]] = defaultdict(dict)
     for event in events:
         if event.revision and event.sha256:
             hashes[event.case, event.organ, event.reading][event.revision] = event.sha256
     last = decided(events)
     for task in tasks:
-        where = f"{task.case}, {task.organ}"
+        where = where_of(task.case, task.organ, task.reading)
         if task.case not in cases:
             text = f"The worklist has it ({task.state}), but there is no case folder {task.case}."
             yield Finding("task without a case", where, text, "Put the case back; opening the list hides the task until then.")
@@ -144,8 +157,9 @@ def _check_tasks(cases: dict[str, CaseFolder], tasks: list[Task], events: list[E
         if told:
             yield Finding(UNLISTED, where, told, "Open the task, look at the mask and accept it: then the list names it.")
         if task.state in OWNED and task.session and not may_be_alive(task.session):
-            text = f"It is {task.state} by {task.reader}, whose program has ended without giving it back."
-            yield Finding("task of a dead program", where, text, f"{task.reader} can open it again; everybody else takes it over.")
+            who = SOMEBODY if (task.case, task.organ) in blind else task.reader
+            text = f"It is {task.state} by {who}, whose program has ended without giving it back."
+            yield Finding("task of a dead program", where, text, "The same reader can open it again; everybody else takes it over.")
 
 
 def _check_files(where: str, case: CaseFolder, task: Task, hashes: dict[str, str]) -> Iterator[Finding]:

@@ -11,14 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from AtlasReviewLib.assembly_levels import decide
+from AtlasReviewLib.decided_mask import mask_to_note, noted_mask
 from AtlasReviewLib.disagreement import Measured, agrees, measure
 from AtlasReviewLib.double_reading_case import reading_case
 from AtlasReviewLib.review_case import View
-from AtlasReviewLib.revisions import current_revision, history, predicted_mask, save_revision
-from AtlasReviewLib.task_states import ACCEPTED, ADJUDICATE, FINISHED, REJECTED, REVISED
+from AtlasReviewLib.revision_files import split_id
+from AtlasReviewLib.revisions import current_revision, history, predicted_mask, roll_back, save_revision
+from AtlasReviewLib.task_states import ACCEPTED, ADJUDICATE, FINISHED, REJECTED
 from AtlasReviewLib.worklist import Worklist
 from AtlasReviewLib.worklist_blind import is_open
 from AtlasReviewLib.worklist_rows import Row, Task, TaskTakenError, has_read
+from AtlasReviewLib.worklist_rules import STATE
 from AtlasReviewLib.worklist_settle import settle as settle_rows
 from AtlasSegmentLib.case_folder import CaseFolder, open_case
 from AtlasSegmentLib.errors import AtlasError, InputError
@@ -28,6 +32,8 @@ from AtlasSegmentLib.volume_io import read_volume
 
 Name = Literal["A", "B"]
 NAMES: tuple[Name, Name] = ("A", "B")
+CHOSEN = "adjudicated: reading "
+"""How the comment of a reading that was chosen begins."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class ReadingMask:
             reader's, so that it is not to be shown either.
         revised: The reader changed the prediction.
         verdict: "accepted" or "rejected".
+        revision: Id of its revision, "" for the prediction; not to be shown either.
     """
 
     name: Name
@@ -48,6 +55,7 @@ class ReadingMask:
     file: Path | None
     revised: bool
     verdict: str
+    revision: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,14 +116,19 @@ def _settle(worklist: Worklist, first: Row, second: Row) -> Settled:
 def _measured(case: CaseFolder, first: Row, second: Row, worklist: Worklist) -> Measured:
     organ, policy = str(first["organ"]), worklist.rules().policy
     files, ids = [], []
-    for reading in (1, 2):
-        revision = current_revision(reading_case(case, reading), organ)
-        files.append(predicted_mask(case, organ) if revision is None else revision.file)
-        ids.append("" if revision is None else revision.id)
+    for reading, row in ((1, first), (2, second)):
+        view, noted = reading_case(case, reading), noted_mask(row)
+        if noted is None:  # decided with an older program: what counts now, by an id
+            noted = mask_to_note(view, organ)[0]
+        decision = decide(view, organ, None, noted, str(row["sha256"]))
+        files.append(predicted_mask(case, organ) if decision.revision is None else decision.revision.file)
+        ids.append(noted)
     verdicts = (str(first["state"]), str(second["state"]))
     found = measure(case, organ, (files[0], files[1]), predicted_mask(case, organ), policy)
     agree = agrees(found.dice, found.nsd, found.kappa, verdicts, policy)
-    return replace(found, verdicts=verdicts, revisions=(ids[0], ids[1]), agree=agree)
+    one, two = (str(row["author"] or row["reader"]) for row in (first, second))
+    order = order_of(policy.seed, case.name, organ)
+    return replace(found, verdicts=verdicts, revisions=(ids[0], ids[1]), agree=agree, readers=(one, two), order=order)
 
 
 def disagreement(task: Task) -> Measured | None:
@@ -140,14 +153,19 @@ def readings(worklist: Worklist, task: Task) -> tuple[ReadingMask, ReadingMask]:
         raise InputError(message, "List those that were: atlas worklist disagreements DATASET.")
     measured = Measured.from_text(first["measured"])  # what the task itself says may be without the names in it
     case = open_case(worklist.folder / task.case)
-    order = order_of(worklist.rules().policy.seed, task)
+    order = order_in(measured, worklist.rules().policy.seed, task.case, task.organ)
     one, two = (_reading(case, task, name, reading, measured) for name, reading in zip(NAMES, order, strict=True))
     return one, two
 
 
-def order_of(seed: int, task: Task) -> tuple[int, int]:
-    """Return which readings A and B are: told by the names of the task, so that the first one is A only half of the time."""
-    digest = hashlib.sha256("\0".join((str(seed), "A", task.case, task.organ)).encode("utf-8", "surrogatepass")).digest()
+def order_in(measured: Measured, seed: int, case: str, organ: str) -> tuple[int, int]:
+    """Return which readings A and B are, as it was told when they were compared; lists of earlier versions did not note it."""
+    return measured.order if all(measured.order) else order_of(seed, case, organ)
+
+
+def order_of(seed: int, case: str, organ: str) -> tuple[int, int]:
+    """Return which readings A and B become: told by the names of the task, so that the first one is A only half of the time."""
+    digest = hashlib.sha256("\0".join((str(seed), "A", case, organ)).encode("utf-8", "surrogatepass")).digest()
     return (1, 2) if digest[0] % 2 else (2, 1)
 
 
@@ -159,13 +177,14 @@ def _reading(case: CaseFolder, task: Task, name: Name, reading: int, measured: M
     if saved is None or sha256_of(saved.file) != saved.sha256:
         message = f"{case.name}, {task.organ}: the mask of reading {name} is gone, or its bytes are not those that were saved."
         raise InputError(message, "Run atlas doctor, which names the file, and restore it from a backup.")
-    return ReadingMask(name, reading, saved.file, True, verdict)
+    return ReadingMask(name, reading, saved.file, True, verdict, saved.id)
 
 
 def use(worklist: Worklist, task: Task, name: str, reader: str, comment: str = "") -> Task:
-    """Decide for one of two readings: its mask is saved as a revision of the adjudicator and accepted, or rejected as its reader did.
+    """Decide for one of two readings: its mask counts from now on and is accepted, or rejected as its reader did.
 
-    The revision has the mask that counted before as its base, and a comment that says which reading was chosen.
+    Who drew the mask stays its author: the first reading is in place already, a second one is saved beside it under its reader's name, and
+    a prediction that the reader left as it was stays a prediction. Who adjudicated is in the list, and in the comment of the log.
 
     Args:
         worklist: The list.
@@ -187,13 +206,29 @@ def use(worklist: Worklist, task: Task, name: str, reader: str, comment: str = "
         message = f"{task.case}, {task.organ}: is in the hands of {now.reader or 'nobody'} ({now.state})."
         raise TaskTakenError(message, "Take it first.", now)
     chosen = next(found for found in readings(worklist, now) if found.name == name)
-    told = f"adjudicated: reading {name} was chosen{f'; {comment.strip()}' if comment.strip() else ''}"
+    told = f"{CHOSEN}{name} was chosen{f'; {comment.strip()}' if comment.strip() else ''}"
     if chosen.verdict == REJECTED:
-        return worklist.set_state(now, REJECTED, reader, told)
+        return worklist.set_state(now, REJECTED, reader, "; ".join([told, *_reason(worklist, now, chosen.reading)]))
     case = open_case(worklist.folder / task.case)
     if chosen.file is None:
         message = f"{task.case}, {task.organ}: reading {name} has no mask."
         raise InputError(message, "Take the other one, draw one, or reject the task.")
-    saved = save_revision(case, task.organ, read_volume(chosen.file), reader, comment=told, allow_empty=True)
-    now = worklist.set_state(now, REVISED, reader, "", saved.id, saved.sha256)
-    return worklist.set_state(now, ACCEPTED, reader, told)
+    _put_in_place(case, task.organ, chosen, reader, told)
+    return worklist.set_state(now, ACCEPTED, reader, told, *mask_to_note(case, task.organ))
+
+
+def _put_in_place(case: CaseFolder, organ: str, chosen: ReadingMask, reader: str, told: str) -> None:
+    if chosen.file is not None and chosen.revised and chosen.reading != 1:
+        author = split_id(chosen.revision)[1]
+        save_revision(case, organ, read_volume(chosen.file), author, comment=f"{told}, by {reader}", allow_empty=True)
+        return
+    current = current_revision(case, organ)
+    if (current.id if current is not None else "") != chosen.revision:
+        roll_back(case, organ, chosen.revision or None, reader, comment=told)
+
+
+def _reason(worklist: Worklist, task: Task, reading: int) -> list[str]:
+    """Return in words why the reader of a reading rejected it; [] where nobody said."""
+    events = [event for event in worklist.events(task.case, task.organ) if event.reading == reading and event.kind == STATE]
+    said = next((event.comment for event in reversed(events) if event.state_after == REJECTED), "")
+    return [f"rejected as: {said}"] if said else []

@@ -78,7 +78,8 @@ def comparisons_of(dataset: str, pairs: Iterable[tuple[Row, Row]]) -> list[Compa
     for first, second in pairs:
         if first["measured"]:
             measured = Measured.from_text(first["measured"])
-            readers = (first["author"] or first["reader"], second["author"] or second["reader"])
+            authors = (first["author"] or first["reader"], second["author"] or second["reader"])
+            readers = measured.readers if all(measured.readers) else authors  # who did it since is not who was compared
             found.append(Comparison(dataset, first["case_name"], first["organ"], readers, measured, first["stage"] == ADJUDICATE))
     return found
 

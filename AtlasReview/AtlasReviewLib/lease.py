@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from AtlasReviewLib.reader_session import this_session
-from AtlasReviewLib.task_states import ASIDE, CHECKED, FINISHED, OWNED, READ, REVISED, TAKEN, WAITING
+from AtlasReviewLib.task_states import ADJUDICATE, ADJUDICATED, ASIDE, CHECKED, FINISHED, OWNED, READ, REVISED, TAKEN, WAITING
 from AtlasReviewLib.worklist_rows import Changes, Row, TaskTakenError, before, has_read, is_mine, require_free, task_of, with_reader
 from AtlasSegmentLib.errors import InputError
 
@@ -114,6 +114,9 @@ def hand_over(db: Transaction, row: Row, reader: str, to: str, comment: str) -> 
     free: Changes = {"assignee": to, "session": "", "lease_until": ""}
     if row["state"] == REVISED:
         free["reader"] = to
+        if row["stage"] not in CHECKED:  # theirs from now on, so that the other reading cannot be
+            free["readers"] = with_reader(row, to)
+            db.tell_other(row, to)
     else:
         free |= {**before(row), "state": WAITING, "reader": ""}
     told = f"to {to}{': ' if comment else ''}{comment}"
@@ -142,5 +145,10 @@ def revisit(db: Transaction, row: Row, reader: str, reason: str, to: str = "") -
 
 
 def read_again(row: Row) -> Changes:
-    """Return the columns of a decided task that is read again, by anybody; one put aside while it was checked goes on being checked."""
+    """Return the columns of a decided task that is read again, by anybody; one put aside while it was checked goes on being checked.
+
+    One that was adjudicated is adjudicated again: who did one of the readings cannot decide for it that way.
+    """
+    if row["state"] in FINISHED and row["stage"] == ADJUDICATED:
+        return {"stage": ADJUDICATE, "previous_state": WAITING, "previous_reader": ""}
     return {"level": 1, "stage": READ} if row["state"] in FINISHED else {}

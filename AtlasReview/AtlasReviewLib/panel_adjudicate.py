@@ -6,6 +6,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from AtlasReviewLib.adjudication_source import Source
 from AtlasReviewLib.background import Work
 from AtlasReviewLib.disagreement import Measured
 from AtlasReviewLib.panel_background import PanelWork
@@ -70,7 +71,8 @@ class AdjudicationPanel:
         self._session: Any = None
         self._compared: Compared | None = None
         self._problem = ""
-        self._stamp: Any = None
+        self._source = Source()
+        self._seen: Any = None
         self._entered = False
         self._links = Links(
             (ui.startAButton, "clicked(bool)", guarded(lambda: self.start("A"))),
@@ -86,8 +88,8 @@ class AdjudicationPanel:
 
     @property
     def undecided(self) -> bool:
-        """Whether the reader has neither begun from a reading nor drawn: the mask in the editor is nobody's choice yet."""
-        return self._session is not None and self._task.stamp == self._stamp
+        """Whether the mask in the editor is nobody's choice: the reader has neither begun from a reading nor drawn, or undid that."""
+        return self._session is not None and self._source.undecided
 
     def enter(self) -> None:
         """Show the readings in the views."""
@@ -107,6 +109,7 @@ class AdjudicationPanel:
             self._end()
             if wanted is not None:
                 self._begin(wanted)
+        self._lookAtMask()
         if self._session is not None and not self.undecided and self._task.nodes is not None:
             set_organ_shown(self._task.nodes, True)
         self._show()
@@ -115,7 +118,7 @@ class AdjudicationPanel:
         worklist, nodes = self._context.worklist, self._task.nodes
         if worklist is None or nodes is None:
             return
-        self._session, self._stamp = session, self._task.stamp
+        self._session, self._source, self._seen = session, Source(self._task.mask()), self._task.stamp
         set_organ_shown(nodes, False)  # it is one of both readings; which one, is not to be seen
         task, grid = session.task, session.loaded.grid
         self._work.wait(Work(lambda _work: read_compared(worklist, task, grid)), self._onRead, self._onFailed)
@@ -138,7 +141,8 @@ class AdjudicationPanel:
     def _end(self) -> None:
         self._work.cancel()
         self._views.hide()
-        self._session = self._compared = self._stamp = None
+        self._session = self._compared = self._seen = None
+        self._source = Source()
         self._problem = ""
 
     def _showViews(self) -> None:
@@ -152,9 +156,34 @@ class AdjudicationPanel:
         """Put a reading into the editor, as one step that can be undone; the reader goes on from there."""
         if self._compared is None or not self._task.editable:
             return
+        self._source.start(name)
         self._task.putMask(self._compared.masks[name])
-        if not str(self.ui.commentEdit.text).strip():
-            self.ui.commentEdit.setText(_("started from reading {name}").format(name=name))
+        self._lookAtMask()
+        if not self._comment:
+            self._tellSource()
+
+    @property
+    def _comment(self) -> str:
+        return str(self.ui.commentEdit.text).strip()
+
+    def _lookAtMask(self) -> None:
+        """Follow the mask after a change, such as Undo: what it comes from, and the comment that says so unless the reader wrote one."""
+        if self._session is None or self._task.stamp == self._seen:
+            return
+        mask, told = self._task.mask(), self._sourceText()
+        self._seen = self._task.stamp
+        if mask is None:
+            return
+        self._source.follow(mask, {} if self._compared is None else self._compared.masks)
+        if told and self._comment == told:
+            self._tellSource()
+
+    def _tellSource(self) -> None:
+        self.ui.commentEdit.setText(self._sourceText())
+
+    def _sourceText(self) -> str:
+        name = self._source.name
+        return str(_("started from reading {name}").format(name=name)) if name else ""
 
     def _show(self) -> None:
         compared = self._compared

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from AtlasReviewLib.panel_links import Links
 from AtlasReviewLib.panel_texts import heldText, taskDetails, taskHeading
-from AtlasReviewLib.task_states import FINISHED, OWNED, VERIFY
+from AtlasReviewLib.task_states import ASIDE, FINISHED, OWNED, VERIFY
 from AtlasSegmentLib.panel_errors import displayable, guarded
 from AtlasSegmentLib.panel_shortcuts import PanelShortcuts
 
@@ -138,8 +138,8 @@ class ReviewButtons:
         mine = task is not None and task.is_mine(panel.context.reader)
         state = task.state if shown and task is not None and session is not None and not session.worklist.read_only else ""
         self.ui.takeOverButton.setVisible(state in OWNED and not mine)
-        for button in (self.ui.reopenButton, self.ui.putBackButton):
-            button.setVisible(state in FINISHED)
+        self.ui.reopenButton.setVisible(state in FINISHED)
+        self.ui.putBackButton.setVisible(state in (*FINISHED, *ASIDE) or (not reason and panel.team.isAside()))
         self.ui.sendBackButton.setVisible(mine and task is not None and task.stage == VERIFY)
 
     def cleanup(self) -> None:

@@ -91,7 +91,8 @@ class CarryPanel:
     def keep(self) -> None:
         """Put the proposal into the editor as one step that can be undone."""
         found = self._found
-        if found is None:
+        if found is None or not self._task.editable:
+            self.discard()
             return
         if self._madeOf != self._task.stamp:
             self.propose()
@@ -122,6 +123,8 @@ class CarryPanel:
             self.discard()
             self._session = session
             self._references = [] if session is None else [session.loaded.baseline.mask]
+        if not self._task.editable and self._found is not None:  # accepted meanwhile
+            self.discard()
         if self._found is not None and (self._madeOf != self._task.stamp or not slicer.mrmlScene.IsNodePresent(self._preview)):
             self.discard()
             self._say(_("The mask was changed: press Carry between slices again for a new proposal."))

@@ -23,6 +23,7 @@ from AtlasReviewLib.worklist_place import place_of
 from AtlasReviewLib.worklist_rebuild import rebuild_worklist
 from AtlasReviewLib.worklist_rules import Rules
 from AtlasReviewLib.worklist_store import WorklistDamagedError, needed_packages
+from AtlasReviewLib.worklist_tls import unprotected
 from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.panel_errors import displayable, guarded, showError
 from AtlasSegmentLib.panel_packages import ensurePackages
@@ -99,6 +100,8 @@ class DatasetPanel:
         notices = []
         if worklist.read_only:
             notices.append(_("This dataset folder cannot be written: you can look, but nothing can be taken or saved."))
+        open_line = unprotected(worklist.store.place.url)
+        notices += [displayable(open_line)] if open_line else []
         reader = self.ui.readerEdit.text.strip()
         if reader and reader != self._context.reader and not self.reason():
             text = _("You still read as {reader}. Press Open dataset to go on as {other}.")

@@ -16,13 +16,13 @@ from AtlasReviewLib.remaining_error import RemainingError, remaining_of
 from AtlasReviewLib.task_states import CHECKED, WAITING
 from AtlasReviewLib.worklist import Worklist
 from AtlasReviewLib.worklist_index import Rows, WorklistIndex
-from AtlasReviewLib.worklist_rows import Task, TaskFilter
+from AtlasReviewLib.worklist_rows import Task
 from AtlasSegmentLib.panel_errors import guarded
 
 LISTED, GAIN = "list", "gain"
 _ORDER_KEY, _BOUND_KEY = "AtlasReview/order", "AtlasReview/stopBoundMl"
-_TRIES = 20
-"""Tasks that are asked for one by one before the list's own order is taken: others may have them by now."""
+_MOST = 100
+"""Tasks that are asked for at once before the list's own order is taken: others may have them by now."""
 
 
 class GainPanel:
@@ -88,10 +88,9 @@ class GainPanel:
         context = self._context
         if self.chosen == GAIN:
             self._measure(context.index, again=True)
-            for task in self._candidates(current):
-                taken = worklist.take_next(context.reader, current, TaskFilter((task.organ,), (task.case,), context.only.level))
-                if taken is not None:
-                    return taken
+            taken = worklist.take_first(self._candidates(current), context.reader, context.only.level)
+            if taken is not None:
+                return taken
         return worklist.take_next(context.reader, current, context.only)
 
     def _candidates(self, current: Task | None) -> list[Task]:
@@ -99,11 +98,11 @@ class GainPanel:
         context, index = self._context, self._context.index
         waiting = index.find(WAITING, only=context.only)
         known = waiting[~np.isnan(self._gain[waiting])]
-        rows = [*waiting[[index.tasks[int(row)].stage in CHECKED for row in waiting]][:_TRIES], *by_gain(self._gain, known)]
+        rows = [*waiting[[index.tasks[int(row)].stage in CHECKED for row in waiting]][:_MOST], *by_gain(self._gain, known)]
         handed = [row for row in waiting if index.tasks[int(row)].assignee == context.reader]
         free = [index.tasks[int(row)] for row in dict.fromkeys((*handed, *rows))]
         wanted = [task for task in free if task.assignee in ("", context.reader) and (current is None or task.id != current.id)]
-        return wanted[: 2 * _TRIES]
+        return wanted[: 2 * _MOST]
 
     def remaining(self) -> RemainingError | None:
         """Return what is left to expect in the open dataset."""
@@ -111,7 +110,7 @@ class GainPanel:
         if self._context.worklist is None or not len(index):
             return None
         self._measure(index)
-        return remaining_of(self._error, self._minutes, index.unfinished, self.bound)
+        return remaining_of(self._error, self._minutes, index.unfinished, self.bound, lambda row: index.tasks[row].organ)
 
     def update(self) -> None:
         """Say how much error is left to expect, and whose speed the order is from; looks only when something was decided."""

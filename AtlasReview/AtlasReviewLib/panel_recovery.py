@@ -9,7 +9,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from AtlasReviewLib.autosave import Autosave, discard_autosave, newer_revision
+from AtlasReviewLib.autosave import Autosave, discard_autosave
+from AtlasReviewLib.autosave_age import newer_revision
 from AtlasReviewLib.panel_links import Links
 from AtlasReviewLib.panel_texts import localTime
 from AtlasSegmentLib.panel_errors import displayable, guarded

@@ -12,7 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from AtlasReviewLib import scene
-from AtlasReviewLib.review_case import stamp
+from AtlasReviewLib.file_stamp import stamp
 from AtlasReviewLib.scene import TaskNodes
 from AtlasReviewLib.scene_restored import BASE, PREDICTION, find_restored, keep_apart, restored_mask
 from AtlasSegmentLib.errors import AtlasError

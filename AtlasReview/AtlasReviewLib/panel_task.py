@@ -23,7 +23,7 @@ from AtlasReviewLib.panel_watch import NodeWatch
 from AtlasReviewLib.read_ahead import ReadAhead
 from AtlasReviewLib.review_case import ReviewCase, is_current
 from AtlasReviewLib.task_session import TaskSession
-from AtlasReviewLib.task_states import FINISHED, State
+from AtlasReviewLib.task_states import FINISHED, WAITING, State
 from AtlasReviewLib.worklist_rows import Task, TaskTakenError
 from AtlasSegmentLib.errors import AtlasError, InputError, StorageError
 from AtlasSegmentLib.panel_errors import errorText, showError
@@ -54,6 +54,7 @@ class TaskPanel(TaskMask):
         self._ahead, self._work = ReadAhead(), PanelWork(progressBar)
         self.activeTime = ActiveTime() if clock is None else ActiveTime(clock)
         self.opening: Task | None = None
+        self.stateBefore: State = WAITING
         self.problem = ""
         self._loaded: ReviewCase | None = None
         self._afterOpen: Call | None = None
@@ -88,6 +89,7 @@ class TaskPanel(TaskMask):
             return False
         self.problem = ""
         task = worklist.task(task.case, task.organ, task.reading)
+        self.stateBefore = task.state
         if not worklist.read_only and task.state not in FINISHED:
             with suppress(TaskTakenError):  # then it is shown read-only, with whose it is
                 task = worklist.take(task.case, task.organ, self._context.reader, take_over, task.reading)

@@ -9,7 +9,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from AtlasReviewLib.panel_texts import stateText
-from AtlasReviewLib.task_states import VERIFY
+from AtlasReviewLib.task_states import ASIDE, TAKEN, VERIFY, State
+from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.panel_errors import displayable
 
 if TYPE_CHECKING:
@@ -79,28 +80,39 @@ class TeamActions:
         task = panel.task.task
         if task is None or worklist is None:
             return
-        reason = self._reason(_("Reopen"), task)
+        reason = self._reason(_("Reopen"), task, task.state)
         if reason:
             panel.navigation.open(worklist.reopen(task, panel.context.reader, reason))
 
     def putBack(self) -> None:
-        """Put the finished task back on the list with a reason, for a named reader or anybody."""
+        """Put the task that was decided or put aside back on the list with a reason, for a named reader or anybody."""
         panel, worklist = self._panel, self._panel.context.worklist
         task = panel.task.task
         if task is None or worklist is None:
             return
-        reason = self._reason(_("Put back on the list"), task)
+        reason = self._reason(_("Put back on the list"), task, panel.task.stateBefore if self.isAside() else task.state)
         if not reason:
             return
         anybody = _("(anybody)")
         to = self._askReader(_("Put back on the list"), _("Who shall look at {organ} of {case} again?"), task, anybody)
-        if not to:
+        if not to or not panel.task.leave():
             return
-        worklist.revisit(task, panel.context.reader, reason, "" if to == anybody else to)
+        try:
+            worklist.revisit(task, panel.context.reader, reason, "" if to == anybody else to)
+        except AtlasError:
+            panel.task.close()
+            panel.refresh()
+            raise
         panel.ui.commentEdit.setText("")
         panel.task.close()
         panel.refresh()
         panel.say(displayable(_("{organ} of {case} is on the list again.").format(organ=task.organ, case=task.case)))
+
+    def isAside(self) -> bool:
+        """Tell whether the open task was put aside until this reader opened it, which took it, and nothing was done to it since."""
+        task = self._panel.task.task
+        opened = task is not None and task.state == TAKEN and task.is_mine(self._panel.context.reader)
+        return opened and self._panel.task.stateBefore in ASIDE
 
     def _goOn(self, message: str, task: Task, to: str) -> None:
         """Close the task, which is no more the reader's, say so, and open the next one where that is wanted."""
@@ -113,9 +125,9 @@ class TeamActions:
             panel.navigation.step(1, unfinished=True, after=task)
         panel.say(displayable(message.format(organ=task.organ, case=task.case, reader=to or _("the reader"))))
 
-    def _reason(self, title: str, task: Task) -> str:
+    def _reason(self, title: str, task: Task, state: State) -> str:
         question = _("This task is {state} by {reader}. Why shall it be done again?")
-        text = question.format(state=stateText(task.state), reader=task.reader or _("another reader"))
+        text = question.format(state=stateText(state), reader=task.reader or _("another reader"))
         return self._ask(title, displayable(text), self._comment)
 
     def _ask(self, title: str, question: str, text: str = "") -> str:

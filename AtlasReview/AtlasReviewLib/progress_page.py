@@ -10,8 +10,9 @@ from datetime import date, timedelta
 
 from AtlasReviewLib import double_reading_statistics
 from AtlasReviewLib.double_reading_statistics import Comparison
+from AtlasReviewLib.in_words import counted
 from AtlasReviewLib.remaining_error import RemainingError, remaining_error
-from AtlasReviewLib.report_html import NOTHING, Content, Number, page, paragraph, section, table, text
+from AtlasReviewLib.report_html import NOTHING, Content, Name, Number, page, paragraph, section, table, text
 from AtlasReviewLib.review_statistics import Key, Work, summed
 from AtlasReviewLib.task_states import FINISHED, STATES, VERIFIED, VERIFY
 from AtlasReviewLib.worklist_rows import Task
@@ -32,6 +33,7 @@ class Progress:
         waiting: Number of tasks at each stage (see task_states.STAGES).
         comparisons: Of tasks that were read twice.
         not_compared: Tasks that are to be read twice and were not yet.
+        decided: Number of tasks that became decided on each day, see `review_statistics.decided_days`.
     """
 
     states: Counter[str]
@@ -41,6 +43,7 @@ class Progress:
     waiting: Counter[str] = field(default_factory=Counter)
     comparisons: Sequence[Comparison] = ()
     not_compared: int = 0
+    decided: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(
@@ -54,12 +57,13 @@ class Progress:
         """Return in one line what waits for others, "" where a reader decides alone."""
         parts = []
         if self.waiting[VERIFY] or self.waiting[VERIFIED]:
-            parts.append(f"{self.waiting[VERIFY]} tasks wait to be verified, {self.waiting[VERIFIED]} are.")
+            waits = "waits" if self.waiting[VERIFY] == 1 else "wait"
+            parts.append(f"{counted(self.waiting[VERIFY], 'task')} {waits} to be verified; {self.waiting[VERIFIED]} verified.")
         if self.comparisons or self.not_compared:
             left, agree = sum(one.open for one in self.comparisons), sum(one.measured.agree for one in self.comparisons)
             done = len(self.comparisons) - agree - left
-            parts.append(f"{len(self.comparisons)} tasks were read twice, {self.not_compared} still have to be.")
-            parts.append(f"{agree} of them agree, {left} wait for a third reader, {done} were adjudicated.")
+            parts.append(f"Read twice: {counted(len(self.comparisons), 'task')} ({self.not_compared} to come).")
+            parts.append(f"Of these: {agree} in agreement, {left} waiting for a third reader, {done} adjudicated.")
         return " ".join(parts)
 
     @property
@@ -73,11 +77,8 @@ class Progress:
         return sum(self.states[state] for state in FINISHED)
 
     def decided_by_day(self) -> list[tuple[date, int]]:
-        """Return (day, tasks decided on it) of every day from the first decision to the last, days without one too."""
-        counts: Counter[date] = Counter()
-        for work in self.works:
-            if work.accepted + work.rejected:
-                counts[date.fromisoformat(work.day)] += work.accepted + work.rejected
+        """Return (day, tasks that became decided on it) of every day from the first to the last, days without one too."""
+        counts = Counter({date.fromisoformat(day): count for day, count in self.decided.items()})
         if not counts:
             return []
         first, last = min(counts), max(counts)
@@ -106,7 +107,7 @@ def progress_page(title: str, progress: Progress) -> bytes:
     minutes = sum(work.minutes for work in progress.works)
     end = progress.expected_end()
     lines = [
-        paragraph(f"{share} ({states}); {minutes / 60:.1f} hours of active reading."),
+        paragraph(f"{share} ({states}){f'; {minutes / 60:.1f} hours of active reading' if minutes else ''}."),
         paragraph(f"At the pace of the last days with decisions it ends on {end.isoformat()}." if end else "", "note") if end else "",
         paragraph(progress.remaining.told()) if progress.total else "",
         paragraph(progress.team_told()) if progress.team_told() else "",
@@ -123,16 +124,36 @@ def progress_page(title: str, progress: Progress) -> bytes:
 
 
 def work_table(works: Sequence[Work], by: Sequence[Key]) -> str:
-    """Return sums as a table; "" without any."""
-    return table(
-        [*(_TITLES[key] for key in by), *COLUMNS], [[*(getattr(work, key) or NOTHING for key in by), *cells(work)] for work in works]
-    )
+    """Return sums as a table, without the columns that say nothing of any of them; "" without any."""
+    rows = [cells(work) for work in works]
+    told = [column for column, name in enumerate(COLUMNS) if name not in _ONLY_IN_FILES]
+    kept = [column for column in told if any(_says_something(row[column]) for row in rows)]
+    head = [*(_TITLES[key] for key in by), *(_MAY_BREAK.get(COLUMNS[column], COLUMNS[column]) for column in kept)]
+    names = [[Name(getattr(work, key) or NOTHING) for key in by] for work in works]
+    return table(head, [[*name, *(row[column] for column in kept)] for name, row in zip(names, rows, strict=True)], wide=True)
+
+
+_ONLY_IN_FILES = ("voxels changed",)
+"""What the page leaves to the CSV: the volume says the same."""
+_MAY_BREAK = {
+    "revisions": "revi\u00adsions",
+    "reopened": "re\u00adopened",
+    "verifications": "verifi\u00adcations",
+    "adjudicated": "adjudi\u00adcated",
+    "Dice before/after": "Dice before / after",
+}
+"""Long words of the head, with the place where a line may end."""
+
+
+def _says_something(cell: Content) -> bool:
+    return not isinstance(cell, Number) or bool(cell.value)
 
 
 def agreement_table(comparisons: Sequence[Comparison]) -> str:
     """Return how far readers agree, for each pair and organ, as a table."""
     rows = [*double_reading_statistics.summed(comparisons, by_organ=False), *double_reading_statistics.summed(comparisons)]
-    lines = [[" and ".join(row.readers), row.organ or "all organs", *map(str, double_reading_statistics.cells(row))] for row in rows]
+    names = [(Name(" and ".join(row.readers)), Name(row.organ or "all organs")) for row in rows]
+    lines: list[list[Content]] = [[*name, *map(str, double_reading_statistics.cells(row))] for name, row in zip(names, rows, strict=True)]
     return table(["readers", "organ", *double_reading_statistics.COLUMNS], lines)
 
 
@@ -169,7 +190,7 @@ def cells(work: Work) -> list[Content]:
     known = work.measured > 0
     return [
         Number(work.tasks),
-        Number(work.minutes, 1),
+        Number(work.minutes or None, 1),
         Number(work.minutes_each, 1),
         Number(work.revisions),
         *(Number(value) for value in (work.accepted, work.rejected, work.flagged, work.skipped, work.reopened, work.sent_back)),
@@ -183,8 +204,9 @@ def cells(work: Work) -> list[Content]:
 def curve(progress: Progress, width: int = 900, height: int = 220) -> str:
     """Return decided tasks over the days as an SVG inside the page; a sentence where nothing is decided."""
     days = progress.decided_by_day()
-    if not days:
-        return paragraph("Nothing is decided yet.", "note")
+    if len(days) < 2:
+        told = [f"{counted(count, 'task')} became decided, all on {day.isoformat()}." for day, count in days]
+        return paragraph("".join(told) or "Nothing is decided yet.", "note")
     points, sum_ = [(0.0, 0)], 0
     for number, (_, count) in enumerate(days, start=1):
         sum_ += count
@@ -205,7 +227,7 @@ def curve(progress: Progress, width: int = 900, height: int = 220) -> str:
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text(described)}" font-size="12" fill="#1b1f24">'
         f'{axes}<polyline points="{line}" fill="none" stroke="#1f6feb" stroke-width="2"/>{labels}{ends}</svg>'
-        + paragraph("Tasks accepted or rejected so far; the top of the scale is all tasks.", "note")
+        + paragraph("Tasks that are decided now, by the day on which they became so; the top of the scale is all tasks.", "note")
     )
 
 
@@ -213,10 +235,11 @@ def _explained() -> str:
     return section(
         "What the columns mean",
         paragraph(
-            "Active minutes count while the reader does something, not while the panel stands open. Sent back: own work that somebody else "
-            "rejected or sent back; verified: own work that a senior accepted; verifications: work of others that this reader verified or "
-            "sent back; adjudicated: disagreements of others that this reader decided. Changed voxels, volume and Dice compare each saved "
-            "mask with the one it was made from (only where both are there); a Dice near 1 means little was to be done, not that the "
-            "result is good."
+            "Active minutes count while the reader does something, not while the panel stands open; a dash where nobody counted them, as "
+            "for work in another program. Accepted, rejected and so on are decisions: a task that was decided again counts again. Columns "
+            "without anything are left out. Sent back: own work that somebody else rejected or sent back; verified: own work that a senior "
+            "accepted; verifications: work of others that this reader verified or sent back; adjudicated: disagreements of others that "
+            "this reader decided. Changed volume and Dice compare each saved mask with the one it was made from (only where both are "
+            "there); a Dice near 1 means little was to be done, not that the result is good."
         ),
     )

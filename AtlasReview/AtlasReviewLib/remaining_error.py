@@ -7,16 +7,19 @@ It says nothing of what all models are sure of and wrong about; an uncalibrated 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from AtlasReviewLib.in_words import counted
 from AtlasReviewLib.task_states import FINISHED
 from AtlasReviewLib.worklist_rows import Task
 
 _ML = 1000.0
+_SHOWN = 5
+"""Organs that are named in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,10 @@ class RemainingError:
         left_ml: Expected error of the masks that are not decided yet.
         unknown: Undecided tasks whose expected error nobody knows; they are not in the sums.
         bound_ml: The bound that was asked for, or None.
-        tasks: Undecided tasks to read, worst first, until the rest is below the bound; 0 when it is already; None without a bound, or when
-            the unknown ones forbid to say.
+        tasks: Undecided tasks to read, worst first, until the rest is below the bound; 0 when it is already; None without a bound. The
+            unknown ones are not among them.
         minutes: That reading them is expected to take, NaN where it is not known.
+        unknown_organs: The organs of the unknown ones, by name.
     """
 
     all_ml: float
@@ -39,24 +43,35 @@ class RemainingError:
     bound_ml: float | None = None
     tasks: int | None = None
     minutes: float = math.nan
+    unknown_organs: tuple[str, ...] = ()
 
     @property
     def may_stop(self) -> bool:
-        """Whether what is left is below the bound."""
-        return self.tasks == 0
+        """Whether what is left is below the bound, and all of it is known."""
+        return self.tasks == 0 and not self.unknown
 
     def told(self) -> str:
         """Say it in one or two sentences."""
         share = f" ({self.left_ml / self.all_ml:.0%} of the {self.all_ml:.1f} ml at the beginning)" if self.all_ml else ""
         text = f"Expected error in what nobody has decided: {self.left_ml:.1f} ml{share}."
-        if self.unknown:
-            text += f" Of {self.unknown} more task{'s' if self.unknown > 1 else ''} it is not known."
-        if self.bound_ml is None or self.tasks is None:
-            return text
+        if self.bound_ml is not None and self.tasks is not None:
+            text += f" {self._stop_told(self.tasks, self.bound_ml)}"
+        return f"{text} {self._unknown_told()}" if self.unknown else text
+
+    def _stop_told(self, tasks: int, bound_ml: float) -> str:
         if self.may_stop:
-            return f"{text} That is below {self.bound_ml:g} ml: you can stop."
+            return f"That is below {bound_ml:g} ml: you can stop."
+        if not tasks:
+            return f"That is below {bound_ml:g} ml, without the tasks of which it is not known."
         minutes = "" if math.isnan(self.minutes) else f", about {self.minutes:.0f} minutes"
-        return f"{text} {self.tasks} more task{'s' if self.tasks > 1 else ''}{minutes} bring it below {self.bound_ml:g} ml."
+        return f"{counted(tasks, 'more task')}{minutes} {'brings' if tasks == 1 else 'bring'} it below {bound_ml:g} ml."
+
+    def _unknown_told(self) -> str:
+        shown = ", ".join(self.unknown_organs[:_SHOWN])
+        more = f" and {len(self.unknown_organs) - _SHOWN} more organs" if len(self.unknown_organs) > _SHOWN else ""
+        named = f" ({shown}{more})" if shown else ""
+        how = "atlas attention --all-organs, then atlas worklist build, make it known where models gave probabilities; read the others"
+        return f"Of {counted(self.unknown, 'task')}{named} it is not known: {how}."
 
 
 def remaining_error(tasks: Iterable[Task], bound_ml: float | None = None) -> RemainingError:
@@ -70,11 +85,15 @@ def remaining_error(tasks: Iterable[Task], bound_ml: float | None = None) -> Rem
     error = np.fromiter((task.expected_error_mm3 for task in known), np.float64, len(known))
     minutes = np.fromiter((task.minutes for task in known), np.float64, len(known))
     is_open = np.fromiter((task.state not in FINISHED for task in known), np.bool_, len(known))
-    return remaining_of(error, minutes, is_open, bound_ml)
+    return remaining_of(error, minutes, is_open, bound_ml, lambda row: known[row].organ)
 
 
 def remaining_of(
-    error_mm3: npt.NDArray[np.float64], minutes: npt.NDArray[np.float64], is_open: npt.NDArray[np.bool_], bound_ml: float | None = None
+    error_mm3: npt.NDArray[np.float64],
+    minutes: npt.NDArray[np.float64],
+    is_open: npt.NDArray[np.bool_],
+    bound_ml: float | None = None,
+    organ_of: Callable[[int], str] | None = None,
 ) -> RemainingError:
     """Return the same from numbers of all tasks, for lists that are long.
 
@@ -83,6 +102,7 @@ def remaining_of(
         minutes: Expected editing time, (N,); NaN where it is not known.
         is_open: Nobody decided it yet, (N,).
         bound_ml: As above.
+        organ_of: Returns the organ of a task by its row, to name those of which nothing is known.
     """
     sure = ~np.isnan(error_mm3)
     everything = float(error_mm3[sure].sum()) / _ML
@@ -90,9 +110,10 @@ def remaining_of(
     rows = rows[np.argsort(-error_mm3[rows], kind="stable")]
     read = np.cumsum(error_mm3[rows]) / _ML  # what is gone after the worst one, the worst two, ...
     left = float(read[-1]) if len(rows) else 0.0
-    unknown = int(np.count_nonzero(is_open & ~sure))
-    if bound_ml is None or unknown:
-        return RemainingError(everything, left, unknown, bound_ml)
+    unknown = np.flatnonzero(is_open & ~sure)
+    organs = tuple(sorted({organ_of(int(row)) for row in unknown})) if organ_of is not None else ()
+    if bound_ml is None:
+        return RemainingError(everything, left, len(unknown), unknown_organs=organs)
     below = np.flatnonzero(left - np.concatenate([[0.0], read]) <= bound_ml)
     count = int(below[0]) if len(below) else len(rows)
-    return RemainingError(everything, left, unknown, bound_ml, count, float(minutes[rows[:count]].sum()))
+    return RemainingError(everything, left, len(unknown), bound_ml, count, float(minutes[rows[:count]].sum()), organs)

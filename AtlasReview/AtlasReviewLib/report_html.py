@@ -29,6 +29,8 @@ th { overflow-wrap: normal; }
 td:first-child:not(.n):not(.o) { min-width: 6.5em; }
 th { background: #f3f5f8; vertical-align: bottom; }
 td.o { white-space: nowrap; }
+.wide table { font-size: .82rem; }
+.wide th, .wide td { padding: .28rem .3rem; }
 td.n, th.n { text-align: right; white-space: nowrap; }
 th.n { white-space: normal; }
 .swatch { display: inline-block; width: .75em; height: .75em; margin-right: .45em; border-radius: 2px; border: 1px solid #0003; }
@@ -63,7 +65,19 @@ class Number:
         return f"{self.value:,.{self.decimals}f}".replace(",", "\u202f")
 
 
-Content = str | Number | Cell
+@dataclass(frozen=True)
+class Name:
+    """A name, which stays on one line unless it is very long."""
+
+    text: str
+
+    def __str__(self) -> str:
+        """Return the name."""
+        return self.text
+
+
+_LONG_NAME = 28
+Content = str | Number | Cell | Name
 
 
 def text(value: object) -> str:
@@ -88,14 +102,15 @@ def bullets(values: Iterable[str], kind: str) -> str:
     return f'<div class="{text(kind)}"><ul>{items}</ul></div>' if items else ""
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Content]]) -> str:
-    """Return a table; columns that hold numbers are set to the right. "" without rows."""
+def table(head: Sequence[str], rows: Sequence[Sequence[Content]], *, wide: bool = False) -> str:
+    """Return a table; columns that hold numbers are set to the right; `wide` sets many columns closer. "" without rows."""
     if not rows:
         return ""
     numeric = [any(isinstance(row[column], Number) for row in rows) for column in range(len(head))]
     titles = "".join(f"<th{_class(right)}>{text(name)}</th>" for name, right in zip(head, numeric, strict=True))
     lines = "\n".join("<tr>" + "".join(_cell(c, right) for c, right in zip(row, numeric, strict=True)) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table>\n<thead><tr>{titles}</tr></thead>\n<tbody>\n{lines}\n</tbody></table></div>'
+    kind = "scroll wide" if wide else "scroll"
+    return f'<div class="{kind}"><table>\n<thead><tr>{titles}</tr></thead>\n<tbody>\n{lines}\n</tbody></table></div>'
 
 
 def _class(right: bool) -> str:
@@ -105,6 +120,8 @@ def _class(right: bool) -> str:
 def _cell(content: Content, right: bool) -> str:
     if isinstance(content, Cell):
         return f'<td class="o"><span class="swatch" style="background:{text(content.color)}"></span>{text(content.text)}</td>'
+    if isinstance(content, Name) and len(content.text) <= _LONG_NAME:
+        return f'<td class="o">{text(content)}</td>'
     return f"<td{_class(right)}>{text(content)}</td>"
 
 

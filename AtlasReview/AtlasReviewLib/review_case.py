@@ -14,6 +14,7 @@ from AtlasQualityLib.hot_spots import HotSpot, find_hot_spots
 from AtlasQualityLib.overlay_maps import in_percent
 from AtlasReviewLib.case_masks import as_binary, case_grid, on_grid
 from AtlasReviewLib.double_reading_case import reading_case
+from AtlasReviewLib.file_stamp import Stamp, stamp
 from AtlasReviewLib.neighbors import overlap_ml
 from AtlasReviewLib.revisions import predicted_mask
 from AtlasReviewLib.slice_profile import AttentionWeights, read_weights
@@ -28,7 +29,6 @@ from AtlasSegmentLib.volume import Array, Grid, Volume, require_same_grid
 
 _THREADS = 4
 _FULL = 255.0  # of an attention map
-Stamp = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
@@ -256,15 +256,6 @@ class _Reader:
 def is_current(loaded: ReviewCase) -> bool:
     """Tell whether the files of a task are still those that were read."""
     return all(stamp(Path(path)) == read for path, read in loaded.stamps.items())
-
-
-def stamp(path: Path) -> Stamp:
-    """Return what tells one version of a file from another without reading it: path, size, time of change in ns."""
-    try:
-        status = path.stat()
-    except OSError:
-        return (str(path), -1, -1)
-    return (str(path), status.st_size, status.st_mtime_ns)
 
 
 def read_mask_sparse(path: Path, grid: Grid) -> SparseVolume:

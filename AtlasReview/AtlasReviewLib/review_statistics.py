@@ -6,15 +6,16 @@ is not known is not counted, and the sums say of how many revisions they are.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 from AtlasReviewLib.revision_changes import Change
+from AtlasReviewLib.revision_files import split_id
 from AtlasReviewLib.revisions import Revision
-from AtlasReviewLib.task_states import ACCEPTED, FLAGGED, REJECTED, REVISED, SKIPPED
-from AtlasReviewLib.worklist_rows import PROGRAM, Event
+from AtlasReviewLib.task_states import ACCEPTED, FINISHED, FLAGGED, REJECTED, REVISED, SKIPPED
+from AtlasReviewLib.worklist_rows import PROGRAM, Event, Task
 from AtlasReviewLib.worklist_rules import ADJUDICATED_EVENT, SENT_BACK, STATE, TO_VERIFY, VERIFIED_EVENT
 
 Key = Literal["dataset", "day", "reader", "organ"]
@@ -29,7 +30,7 @@ class Work:
         dataset, day, reader, organ: Which; "" where summed over. The day is ISO, UTC.
         tasks: Different tasks that were worked on (a task on two days counts twice in a sum over days).
         minutes: Active time.
-        revisions: Saved masks.
+        revisions: Saved masks, of the reader whose name they have.
         accepted, rejected, flagged, skipped, reopened: Decisions.
         sent_back: Own work that somebody else rejected or sent back.
         verified: Own work that a senior verified.
@@ -69,9 +70,9 @@ class Work:
 
     @property
     def minutes_each(self) -> float | None:
-        """Active minutes for each task that was decided; None without one."""
+        """Active minutes for each decision; None without one, and where nobody counted minutes (work outside of the panel)."""
         decided = self.accepted + self.rejected
-        return self.minutes / decided if decided else None
+        return self.minutes / decided if decided and self.minutes else None
 
     def add(self, other: Work) -> None:
         """Add the sums of another one."""
@@ -81,6 +82,10 @@ class Work:
 
 _SUMS = tuple(field.name for field in fields(Work) if field.name not in KEYS)
 _BY_READER, _DRAWN = (STATE, TO_VERIFY), (REVISED, ACCEPTED)
+_OF_MASKS = (*_BY_READER, VERIFIED_EVENT, ADJUDICATED_EVENT)
+BLIND = "(blind reading)"
+"""Stands for readers whose names are not told before both readings of a task are done."""
+_REOPENED = ("reopen", "revisit")
 _DECISIONS = {ACCEPTED: "accepted", REJECTED: "rejected", FLAGGED: "flagged", SKIPPED: "skipped"}
 
 
@@ -99,6 +104,7 @@ def works_of(dataset: str, events: Iterable[Event], changes: Iterable[tuple[str,
 
     tasks: dict[tuple[str, str, str], set[tuple[str, int]]] = defaultdict(set)
     last_author: dict[tuple[str, str, int], str] = {}
+    counted: set[tuple[str, str, int, str]] = set()
     for event in events:
         if not event.organ or event.reader == PROGRAM:
             continue
@@ -106,11 +112,16 @@ def works_of(dataset: str, events: Iterable[Event], changes: Iterable[tuple[str,
         _count(work(*key), event)
         tasks[key].add((event.case, event.reading))
         task = (event.case, event.organ, event.reading)
+        drawn = _drawn(event)
+        if drawn is not None and (*task, event.revision) not in counted:
+            counted.add((*task, event.revision))
+            work(*drawn).revisions += 1
+            tasks[drawn].add((event.case, event.reading))
         author = last_author.get(task, "")
         if author not in {"", event.reader}:
             _count_judged(work(event.time[:10], author, event.organ), event)
         if event.kind == TO_VERIFY or (event.kind in _BY_READER and event.state_after in _DRAWN and (event.revision or not author)):
-            last_author[task] = event.reader
+            last_author[task] = event.reader if drawn is None or event.kind == TO_VERIFY else drawn[1]
     for key, cases in tasks.items():
         found[key].tasks = len(cases)
     for organ, revision, change in changes:
@@ -118,20 +129,50 @@ def works_of(dataset: str, events: Iterable[Event], changes: Iterable[tuple[str,
     return [found[key] for key in sorted(found)]
 
 
+def decided_days(tasks: Iterable[Task], events: Iterable[Event]) -> Counter[str]:
+    """Return how many of the tasks that are decided now became so on each day (ISO, UTC): every task once, on its last day.
+
+    Args:
+        tasks: Of a worklist.
+        events: Its history, oldest first.
+    """
+    since: dict[tuple[str, str, int], str] = {}
+    for event in events:
+        task = (event.case, event.organ, event.reading)
+        if event.state_after not in FINISHED:
+            since.pop(task, None)
+        elif task not in since:
+            since[task] = event.time[:10]
+    done = (task for task in tasks if task.state in FINISHED)
+    return Counter(since.get((task.case, task.organ, task.reading), task.changed[:10]) for task in done)
+
+
+def nameless(event: Event) -> Event:
+    """Return an event of a blind reading as it is counted before both are done: without who it was, and whose revision it names."""
+    return event if event.reader == PROGRAM else replace(event, reader=BLIND, revision="")
+
+
 def _count(work: Work, event: Event) -> None:
     work.minutes += event.seconds / 60
-    if event.kind == "reopen":
-        work.reopened += 1
+    work.reopened += event.kind in _REOPENED
     work.verifications += event.kind in (VERIFIED_EVENT, SENT_BACK)
     work.adjudicated += event.kind == ADJUDICATED_EVENT
-    if event.kind not in (*_BY_READER, VERIFIED_EVENT, ADJUDICATED_EVENT):
+    if event.kind not in _OF_MASKS:
         return
-    if event.revision:
-        work.revisions += 1
     after = ACCEPTED if event.kind == TO_VERIFY else event.state_after
     name = _DECISIONS.get(after)  # type: ignore[call-overload]
     if name is not None:
         setattr(work, name, getattr(work, name) + 1)
+
+
+def _drawn(event: Event) -> tuple[str, str, str] | None:
+    """Return (day, reader, organ) of the mask that an event names: a decision may name one that somebody else saved outside of the list."""
+    if not event.revision or event.kind not in _OF_MASKS:
+        return None
+    time, reader = split_id(event.revision)
+    if event.kind == ADJUDICATED_EVENT and reader != event.reader:  # a reading that was chosen: it counts where it was drawn
+        return None
+    return (event.time[:10], event.reader, event.organ) if reader in ("", event.reader) else (_day(time), reader, event.organ)
 
 
 def _count_judged(author: Work, event: Event) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ _SLICER_COLORS = re.compile(r"^\s*(?P<value>\d+)\s+(?P<name>\S+)(\s+[\d.]+){3,4}
 _TABLE_ENDINGS = (".label", ".txt", ".ctbl")
 _RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _WHOLE = 1e-3  # of a voxel
+_MOST_DIGITS = 10
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,12 @@ class Part:
 
     Attributes:
         name: What the file calls it; "" when only the file's name says it.
-        mask: 0/1 or bool, (X, Y, Z).
+        cut_out: Returns the mask, 0/1 or bool, (X, Y, Z): a file of many organs is too large to hold them all at once.
         may_be_cut: Outside of its box it is empty, as Slicer stores segments.
     """
 
     name: str
-    mask: Volume
+    cut_out: Callable[[], Volume]
     may_be_cut: bool = False
 
 
@@ -47,8 +49,8 @@ def is_table(path: Path) -> bool:
     return path.name.lower().endswith((*_TABLE_ENDINGS, ".json", ".csv"))
 
 
-def parts_of(path: Path, table: str | None, is_organ: bool) -> Iterator[Part]:
-    """Yield the masks of a file, one after another.
+def parts_of(path: Path, table: str | None, is_organ: bool) -> list[Part]:
+    """Return the masks of a file; a damaged one gives none.
 
     Args:
         path: NIfTI, NRRD (also a segmentation of Slicer), MHA or MHD; opened for reading only.
@@ -61,17 +63,18 @@ def parts_of(path: Path, table: str | None, is_organ: bool) -> Iterator[Part]:
     """
     segments = _slicer_header(path) if path.suffix.lower() in (".nrrd", ".nhdr") else {}
     if segments:
-        yield from _slicer_parts(path, segments, is_organ)
-        return
+        return _slicer_parts(path, segments, is_organ)
     volume = read_volume(path)
     values = [value for value in label_values(volume.array) if value] if not is_organ else []
     if is_organ or (values in ([], [1]) and not _has_table(path, table)):
-        yield Part("", volume)
-        return
+        return [Part("", lambda: volume)]
     names = stated_table(path, table)
     names.require_values(values, str(path))
-    for value in values:
-        yield Part(names.name_of(value), volume.with_array(volume.array == value))
+    return [Part(names.name_of(value), partial(_with_value, volume, value)) for value in values]
+
+
+def _with_value(volume: Volume, value: int) -> Volume:
+    return volume.with_array(volume.array == value)
 
 
 def stated_table(path: Path, table: str | None) -> LabelTable:
@@ -104,13 +107,13 @@ def placed(part: Part, grid: Grid) -> Mask:
         GeometryError: Its voxels are not those of the grid: the message has the numbers of both.
         InputError: It is no mask.
     """
-    mask = part.mask
+    mask = part.cut_out()
     try:
         whole = _box(mask, grid) if part.may_be_cut else None
         turned = on_grid(mask, whole or grid)
     except (GeometryError, np.linalg.LinAlgError) as error:
         message = f"{mask.source}: does not lie on the grid of the case. It has {_told(mask)}; the case has {_told(grid)}."
-        raise GeometryError(message, "Resample it onto the CT of the case first: atlas resample --labels --like.") from error
+        raise GeometryError(message, "Resample it onto the CT of the case first: atlas resample MASK NEW --like CT --labels.") from error
     binary = as_binary(turned.array, str(mask.source))
     if whole is None:
         return binary
@@ -176,7 +179,7 @@ def _nrrd_reader(path: Path) -> Any:
     return reader
 
 
-def _slicer_parts(path: Path, segments: Mapping[int, Mapping[str, str]], is_organ: bool) -> Iterator[Part]:
+def _slicer_parts(path: Path, segments: Mapping[int, Mapping[str, str]], is_organ: bool) -> list[Part]:
     import SimpleITK
 
     try:
@@ -192,13 +195,21 @@ def _slicer_parts(path: Path, segments: Mapping[int, Mapping[str, str]], is_orga
     lps = np.eye(4)
     lps[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     lps[:3, 3] = image.GetOrigin()
-    for number in sorted(segments):
-        segment = segments[number]
-        try:
-            layer, value = int(segment.get("Layer", "0")), int(segment.get("LabelValue", "1"))
-            mask = (layers[..., layer] == value).transpose()
-        except (ValueError, IndexError) as error:
+    parts = []
+    for number, segment in sorted(segments.items()):
+        layer, value = _number(segment.get("Layer", "0")), _number(segment.get("LabelValue", "1"))
+        if not 0 <= layer < layers.shape[-1] or value < 1:  # 0 is what lies around all segments
             message = f"{path}: segment {number} has no layer and value that are in the file."
-            raise InputError(message, "Export the segmentation again.") from error
+            raise InputError(message, "Export the segmentation again.")
         name = "" if is_organ and len(segments) == 1 else segment.get("Name", "")
-        yield Part(name, Volume(mask, _RAS @ lps, str(path)), may_be_cut=True)
+        parts.append(Part(name, partial(_segment, layers[..., layer], value, _RAS @ lps, str(path)), may_be_cut=True))
+    return parts
+
+
+def _number(text: str) -> int:
+    """Return a whole number, -1 for anything else."""
+    return int(text) if text.strip().isdecimal() and len(text) < _MOST_DIGITS else -1
+
+
+def _segment(layer: Array, value: int, affine: Array, source: str) -> Volume:
+    return Volume((layer == value).transpose(), affine, source)

@@ -8,7 +8,7 @@ and keeps nothing else from being done.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -155,26 +155,32 @@ class _Taker:
         if stem in _NO_MASKS and not meant.organ:
             yield Row(name, case.name, state=IGNORED, text="no mask of a reader")
             return
-        for part in parts_of(file, self._options.table, bool(meant.organ)):
+        parts = parts_of(file, self._options.table, bool(meant.organ))
+        names = _names_of_organs(parts, meant)
+        for part in parts:
             try:
                 organ = meant.organ if not part.name else known_organ(case, part.name)
                 if not organ:
                     message = f"{name}: neither its name nor a table says which organ it is. {meant.unknown}".rstrip()
                     raise InputError(message, "Name it after the organ, or give a table.")
-                yield self._row(part, Row(name, case.name, organ), case)
+                if len(names.get(organ, ())) > 1:
+                    message = f"{name}: {' and '.join(map(repr, names[organ]))} are all {organ}."
+                    raise InputError(message, "Leave one of them in the file, or merge them.")
+                yield self._row(part, Row(name, case.name, organ), case, str(file))
             except AtlasError as error:
                 yield Row(name, case.name, part.name or meant.organ, text=str(error))
 
-    def _row(self, part: Part, row: Row, case: CaseFolder) -> Row:
+    def _row(self, part: Part, row: Row, case: CaseFolder, file: str) -> Row:
         first = self._seen.setdefault((row.case, row.organ), row.file)
         if first != row.file:
             message = f"{row.file}: {first} is of the same organ."
             raise InputError(message, "Leave one of them in the folder.")
         reading = self._reading(case.name, row.organ)
+        shown = self._worklist is None or self._worklist.may_compare(case.name, row.organ, self._options.reader, reading)
         case, grid = reading_case(case, reading), case_grid(case)
         new = placed(part, grid)
-        now, revisions = _current(case, row.organ), history(case, row.organ)
-        changed = int(np.count_nonzero(new != now)) if now is not None else int(np.count_nonzero(new))
+        revisions = [one for one in history(case, row.organ) if shown or one.reader == self._options.reader]
+        changed = _changed(new, case, row.organ) if shown or any(one.is_current for one in revisions) else None
         if changed == 0:
             self._tell(case, row.organ, reading, revisions)
             return replace(row, state=UNCHANGED, text="its voxels are those that count now", voxels=0)
@@ -184,7 +190,7 @@ class _Taker:
         if self._options.dry_run:
             self._require_free(case.name, row.organ, reading)
             return replace(row, state=WOULD_BE, voxels=changed)
-        saved = self._save(case, row.organ, reading, Volume(new.astype(np.uint8), grid.affine, part.mask.source, grid.header))
+        saved = self._save(case, row.organ, reading, Volume(new.astype(np.uint8), grid.affine, file, grid.header))
         return replace(row, state=TAKEN_OVER, text=saved.id, voxels=changed)
 
     def _reading(self, case: str, organ: str) -> int:
@@ -241,11 +247,20 @@ class _Taker:
             raise TaskTakenError(message, "Agree with each other, then add --take-over.", task)
 
 
-def _current(case: CaseFolder, organ: str) -> Mask | None:
-    """Return the mask that counts now, None when there is none."""
+def _names_of_organs(parts: Sequence[Part], meant: Meant) -> dict[str, list[str]]:
+    """Return organ to what a file calls it, more than once where several of its masks mean one organ."""
+    found: dict[str, list[str]] = {}
+    for part in parts:
+        with suppress(AtlasError):  # it is told when it is its turn
+            found.setdefault(known_organ(meant.case, part.name) if part.name else meant.organ, []).append(part.name)
+    return found
+
+
+def _changed(mask: Mask, case: CaseFolder, organ: str) -> int:
+    """Return how many voxels differ from the mask that counts now, all of them where there is none."""
     revised = case.average.revised_mask(organ)
     path = revised if revised.is_file() else predicted_mask(case, organ)
-    return None if path is None else read_mask(path, case_grid(case))
+    return int(np.count_nonzero(mask if path is None else mask != read_mask(path, case_grid(case))))
 
 
 def _has(revision: Revision, case: CaseFolder, mask: Mask) -> bool:

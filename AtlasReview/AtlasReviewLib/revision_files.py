@@ -24,9 +24,9 @@ def is_revision(path: Path) -> bool:
     return _NAME.match(path.name) is not None
 
 
-def split_id(path: Path) -> tuple[str, str]:
-    """Return (time, reader) of a revision file."""
-    match = _NAME.match(path.name)
+def split_id(path: Path | str) -> tuple[str, str]:
+    """Return (time, reader) of a revision file, or of the id of a revision; ("", "") where it is neither."""
+    match = _NAME.match(f"{path}{ENDING}" if isinstance(path, str) else path.name)
     return (match["time"], match["reader"]) if match else ("", "")
 
 

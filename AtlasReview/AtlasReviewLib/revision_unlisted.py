@@ -6,22 +6,32 @@ from collections.abc import Collection
 from datetime import datetime, timezone
 
 from AtlasReviewLib.revisions import current_revision
-from AtlasReviewLib.worklist_rows import Event, Task
+from AtlasReviewLib.task_states import REVISED
+from AtlasReviewLib.worklist_rows import PROGRAM, Event, Task
+from AtlasReviewLib.worklist_rules import ADJUDICATED_EVENT, SENT_BACK, STATE, TO_VERIFY, VERIFIED_EVENT
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import AtlasError
 
 KIND = "revision that the list does not know"
-_NO_DECISIONS = ("take", "take over", "resume", "release", "leave", "expire", "hand over", "seconds", "scores", "hide")
+_DECISIONS = (STATE, TO_VERIFY, VERIFIED_EVENT, SENT_BACK, ADJUDICATED_EVENT)
+"""A person had the mask before them and said what becomes of it. "agree" and "disagree" are computed: nobody looked."""
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 
 
 def decided(events: Collection[Event]) -> dict[tuple[str, str, int], datetime]:
-    """Return (case, organ, reading) to the time when somebody last said what became of the task; leases do not count."""
+    """Return (case, organ, reading) to the time when a reader last decided on its mask, or when it was listed with a revision.
+
+    Leases do not count, nor does what the program does by itself, nor putting a task back on the list: whoever does that need not look.
+    """
     return {
         (event.case, event.organ, event.reading): datetime.fromisoformat(event.time)
         for event in events
-        if event.kind not in _NO_DECISIONS and event.time
+        if event.time and (_is_decision(event) or (event.kind == "add" and event.state_after == REVISED))
     }
+
+
+def _is_decision(event: Event) -> bool:
+    return event.kind in _DECISIONS and event.reader != PROGRAM
 
 
 def unlisted_revision(case: CaseFolder, task: Task, named: Collection[str], last: datetime | None) -> str:

@@ -46,6 +46,22 @@ def split(cases: Iterable[str], patients: Mapping[str, str], share: float, seed:
     return found
 
 
+def without_patient(cases: Iterable[str], patients: Mapping[str, str] | None) -> list[str]:
+    """Return the cases that a list of patients does not name, each of which is taken for a patient of its own; [] without a list.
+
+    Raises:
+        InputError: It names none of them: then it is of another dataset, or written in another way.
+    """
+    if patients is None:
+        return []
+    every = sorted(cases)
+    found = [case for case in every if case not in patients]
+    if len(found) == len(every):
+        message = f"The list of patients names none of the {len(every)} cases of this round, such as {every[0]!r}."
+        raise InputError(message, "Write the names of the case folders into its column case.")
+    return found
+
+
 def _draw(patient: str, seed: int) -> float:
     """Return a number from 0 to below 1 that depends on the patient and the seed alone."""
     digest = hashlib.sha256(f"{seed}\0{patient}".encode("utf-8", "surrogateescape")).digest()
@@ -56,14 +72,19 @@ def read_patients(path: Path) -> dict[str, str]:
     """Read a CSV with the columns `case` and `patient`.
 
     Raises:
-        InputError: It cannot be read, lacks a column, or gives one case two patients.
+        InputError: It cannot be read, lacks a column or any row, or gives one case two patients.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+            table = csv.DictReader(file)
+            rows = list(table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         message = f"{path}: cannot be read ({error})."
         raise InputError(message, "Give a CSV with the columns case,patient.") from error
+    lacking = [name for name in ("case", "patient") if name not in (table.fieldnames or ())]
+    if lacking or not rows:
+        message = f"{path}: has no column {lacking[0]!r}." if lacking else f"{path}: names no case."
+        raise InputError(message, "Give a CSV with the columns case,patient and a line for each case.")
     found: dict[str, str] = {}
     for number, row in enumerate(rows, start=2):
         case, patient = (row.get("case") or "").strip(), (row.get("patient") or "").strip()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,12 +23,14 @@ from typing import Any
 
 import numpy as np
 
+from AtlasReviewLib.assembly_levels import decide, read_levels
 from AtlasReviewLib.assembly_plan import plan_assembly
 from AtlasReviewLib.case_masks import case_grid, read_mask
+from AtlasReviewLib.decided_mask import noted_mask
 from AtlasReviewLib.merge import merge_organs
 from AtlasReviewLib.revision_log import neutralized
-from AtlasReviewLib.revisions import current_revision, predicted_mask
-from AtlasReviewLib.round_split import Part, split
+from AtlasReviewLib.revisions import predicted_mask
+from AtlasReviewLib.round_split import Part, split, without_patient
 from AtlasReviewLib.task_states import ACCEPTED
 from AtlasReviewLib.worklist_rows import Task
 from AtlasSegmentLib.case_folder import CaseFolder, open_case
@@ -135,7 +137,8 @@ def close_round(
     with exclusive(dataset / FOLDER / ".lock"):
         earlier = round_folders(dataset)
         number = int(earlier[-1].name) + 1 if earlier else 1
-        records = [_accepted(open_case(dataset / task.case), task) for task in accepted]
+        levels = read_levels(dataset)
+        records = [_accepted(open_case(dataset / task.case), task, levels) for task in accepted]
         last = read_round(earlier[-1]) if earlier else None
         if last is not None and last["accepted"] == [asdict(record) for record in records]:
             message = f"{dataset}: nothing was accepted since round {earlier[-1].name}."
@@ -143,8 +146,9 @@ def close_round(
         return _Closing(dataset, number, records, earlier, options).write(now(), progress)
 
 
-def _accepted(case: CaseFolder, task: Task) -> AcceptedOrgan:
-    revision, predicted = current_revision(case, task.organ), predicted_mask(case, task.organ)
+def _accepted(case: CaseFolder, task: Task, levels: Mapping[str, int] | None) -> AcceptedOrgan:
+    revision = decide(case, task.organ, levels, noted_mask(task), task.sha256).revision
+    predicted = predicted_mask(case, task.organ)
     if revision is not None and sha256_of(revision.file) != revision.sha256:
         message = f"{revision.file}: its bytes are not those that were saved."
         raise InputError(message, "Restore the file from a backup, or save the organ again.")
@@ -200,6 +204,7 @@ class _Closing:
         for folder in self.earlier:
             parts |= read_round(folder)["split"]
         cases = sorted({record.case for record in self.records})
+        alone = without_patient(cases, options.patients)
         chosen = split(cases, options.patients or {}, options.share, options.seed, parts)
         models: dict[str, Any] = {}
         for index, case in enumerate(cases):
@@ -210,7 +215,7 @@ class _Closing:
         told = {"format": FORMAT, "number": self.number, "closed": when.isoformat(timespec="seconds"), "note": options.note}
         settings = {"version": options.version, "share": options.share, "seed": options.seed}
         found = {"split": parts | chosen, "models": models, "accepted": [asdict(record) for record in self.records]}
-        write_json(work / RECORD, {**told, **settings, **found})
+        write_json(work / RECORD, {**told, **settings, **found, **({"without_patient": alone} if alone else {})})
 
 
 def _write_labels(case: CaseFolder, path: Path, version: str) -> list[dict[str, str]]:

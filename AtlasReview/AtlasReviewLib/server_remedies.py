@@ -27,6 +27,10 @@ _REMEDIES = (
         ("does not support SSL",),
         "Ask whoever runs the server to turn TLS on (ssl = on); without it passwords and names of cases can be read on the network.",
     ),
+    (
+        ('FATAL:  role "',),
+        "Name your user in the address (postgresql://USER@SERVER/DATABASE) or in PGUSER; without it the name of your account is taken.",
+    ),
     (("no pg_hba.conf entry",), "Ask whoever runs the server to admit your user, database and network in pg_hba.conf."),
     (("could not translate host name", "Name or service not known"), "Check the name of the server in the address, and the network."),
 )

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from AtlasReviewLib.autosave import Autosave, AutosaveFile, autosaves_of_task, utc_now
-from AtlasReviewLib.review_case import OrganMask, ReviewCase, read_mask_sparse, same_mask, sparse_of, stamp
+from AtlasReviewLib.decided_mask import mask_to_note
+from AtlasReviewLib.file_stamp import stamp
+from AtlasReviewLib.review_case import OrganMask, ReviewCase, read_mask_sparse, same_mask, sparse_of
 from AtlasReviewLib.revisions import UNKNOWN_READER, Revision, current_revision, save_revision
 from AtlasReviewLib.task_states import ACCEPTED, FINISHED, REVISED, State, require_verdict
 from AtlasReviewLib.worklist import Worklist
@@ -127,8 +129,8 @@ class TaskSession:
             self.save(mask, comment, allow_empty)
         else:
             self.autosave(mask)
-        revision, sha256 = self._unknown_to_list() if state == ACCEPTED else ("", "")
-        self.task = self.worklist.set_state(self.task, state, self.reader, comment, revision, sha256)
+        noted = mask_to_note(self.loaded.case, self.task.organ) if state in FINISHED else ()
+        self.task = self.worklist.set_state(self.task, state, self.reader, comment, *noted)
         return self.task
 
     def send_back(self, mask: SparseVolume, comment: str) -> Task:
@@ -143,12 +145,6 @@ class TaskSession:
         self.autosave(mask)
         self.task = self.worklist.send_back(self.task, self.reader, comment)
         return self.task
-
-    def _unknown_to_list(self) -> tuple[str, str]:
-        """Return id and hash of the revision that counts where the list does not name it: its writer was killed before it could say so."""
-        current = current_revision(self.loaded.case, self.task.organ)
-        known = current is None or current.id in ("", self.task.revision)
-        return ("", "") if known or current is None else (current.id, current.sha256)
 
     def leave(self, mask: SparseVolume | None) -> None:
         """Close the task: unsaved edits go to the disk, and a task that was only looked at goes back to the list.

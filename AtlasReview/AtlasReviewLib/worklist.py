@@ -7,13 +7,13 @@ that two readers on one folder never get the same task and no state is lost.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from AtlasReviewLib import lease, worklist_rules
 from AtlasReviewLib.reader_session import this_session
-from AtlasReviewLib.task_states import FINISHED, OWNED, REVISED, TAKEN, WAITING, State, require_verdict
-from AtlasReviewLib.worklist_blind import blanked
+from AtlasReviewLib.task_states import ADJUDICATE, FINISHED, OWNED, REVISED, TAKEN, WAITING, State, require_verdict
+from AtlasReviewLib.worklist_blind import blanked, shown_to
 from AtlasReviewLib.worklist_look import WorklistLook, checked_reader, utc_now
 from AtlasReviewLib.worklist_rows import (
     ANY,
@@ -62,6 +62,27 @@ class Worklist(WorklistLook):
             db.one_program_of(reader)
             lease.expire(db)
             row = db.next_row(reader, exclude.id if exclude is not None else -1, only, rules.may_up_to(reader))
+            return None if row is None else _shown(lease.take(db, row, reader))
+
+    def take_first(self, tasks: Sequence[Task], reader: str, level: int | None = None) -> Task | None:
+        """Give the reader the first of some tasks that waits and that they may have, by the rules of `take_next`.
+
+        Args:
+            tasks: The most wanted one first; they may be old, what counts is in the list.
+            reader: Who asks.
+            level: Of the tasks that they want, None for all.
+
+        Returns:
+            The task, now in the reader's hands, or None when none of them waits for them.
+
+        Raises:
+            DatasetError, InputError, StorageError: As `take_next`.
+        """
+        reader, rules = self._writer(reader), self.rules()
+        with self.store.writing() as db:
+            db.one_program_of(reader)
+            lease.expire(db)
+            row = db.first_row(reader, [task.id for task in tasks], level, rules.may_up_to(reader)) if tasks else None
             return None if row is None else _shown(lease.take(db, row, reader))
 
     def take(self, case: str, organ: str, reader: str, take_over: bool = False, reading: int = 1) -> Task:
@@ -137,61 +158,64 @@ class Worklist(WorklistLook):
 
         Raises:
             TaskTakenError: Another reader has it.
-            InputError: It is finished, or the named reader is not allowed to have it.
+            InputError: It is finished, it is a blind reading of somebody else, or the named reader is not allowed to have it.
         """
-        reader, to, rules = self._writer(reader), checked_reader(to), self.rules()
+        reader, to, rules = self._writer(reader), self.named(to), self.rules()
         with self.store.writing() as db:
             row = lease.lapse(db, _row(db, task))
+            require_shown(db, row, reader)
             require_allowed(db, row, to, rules)
-            return _shown(lease.hand_over(db, row, reader, to, comment.strip()))
+            return shown_to(db, lease.hand_over(db, row, reader, to, comment.strip()), reader)
 
     def revisit(self, task: Task, reader: str, reason: str, to: str = "") -> Task:
         """Put a decided task, or one put aside, back on the list, for a named reader or anybody.
 
         Raises:
             TaskTakenError: Somebody has it.
-            InputError: It waits already, there is no reason, the named reader is not allowed to have it, or it is a second reading that was
-                compared with the first one.
+            InputError: It waits already, there is no reason, the named reader is not allowed to have it, it is a blind reading of
+                somebody else, or a second reading that was compared with the first one.
         """
-        reader, to, rules = self._writer(reader), checked_reader(to) if to else "", self.rules()
+        reader, to, rules = self._writer(reader), self.named(to) if to else "", self.rules()
         with self.store.writing() as db:
             row = lease.lapse(db, _row(db, task))
             require_open_reading(db, row)
+            require_shown(db, row, reader)
             if to:
                 require_allowed(db, {**row, **lease.read_again(row)}, to, rules)
-            return _shown(lease.revisit(db, row, reader, reason, to))
+            return shown_to(db, lease.revisit(db, row, reader, reason, to), reader)
 
-    def set_state(self, task: Task, state: State, reader: str, comment: str = "", revision: str = "", sha256: str = "") -> Task:
+    def set_state(self, task: Task, state: State, reader: str, comment: str = "", revision: str | None = None, sha256: str = "") -> Task:
         """Record what a reader did with the task in their hands.
 
         Args:
             task: The task.
             state: "revised" (a revision was saved), "accepted", "rejected", "flagged" or "skipped".
             reader: Who.
-            comment: Needed to reject; an empty one keeps the comment that is there.
-            revision: Id of the revision that was saved, or "".
-            sha256: Its hash.
+            comment: Needed to reject; an empty one keeps the comment that is there, but a decision only keeps one of the reader's own.
+            revision: Id of the revision that was saved or decided on, "" for the prediction; None keeps what is noted.
+            sha256: Hash of that mask.
 
         Raises:
-            TaskTakenError: Another reader took it over meanwhile.
+            TaskTakenError: Another reader took it over meanwhile, or its lease ran out.
             InputError: As `require_verdict`.
             StorageError: The worklist cannot be written.
         """
         reader, comment, rules = self._writer(reader), comment.strip(), self.rules()
         with self.store.writing() as db:
             row = _row(db, task)
-            require_verdict(row["state"], state, comment)
-            if not is_mine(row, reader):
+            lost = task.is_mine(reader) and row["reader"] != reader  # the lease ran out; by now it may wait, or be decided
+            if not is_mine(row, reader) and (lost or row["state"] in OWNED):
                 raise taken_meanwhile(row)
+            require_verdict(row["state"], state, comment)
             if state in FINISHED:
                 require_allowed(db, row, reader, rules)
             kind, follows, told = worklist_rules.decided(db, row, reader, state, rules)
             held: Changes = {"session": this_session(), "lease_until": lease.lease_end(db.time())}
             changes: Changes = {"state": state, **(held if state in OWNED else worklist_rules.FREE), **follows}
-            changes |= {"comment": comment} if comment else {}
-            changes |= {"revision": revision, "sha256": sha256} if revision else {}
+            changes |= worklist_rules.comment_of(db, row, reader, state, comment)
+            changes |= {"revision": revision, "sha256": sha256} if revision is not None else {}
             words = "; ".join(part for part in (comment, told) if part)
-            return _shown(db.change(row, kind, reader, changes, comment=words, revision=revision, sha256=sha256))
+            return _shown(db.change(row, kind, reader, changes, comment=words, revision=revision or "", sha256=sha256))
 
     def send_back(self, task: Task, reader: str, comment: str) -> Task:
         """Send a task that a senior verifies back to the reader who did it; it waits for them, with the comment.
@@ -228,7 +252,8 @@ class Worklist(WorklistLook):
                 message = f"{task.case}, {task.organ}: is {row['state']}, not finished."
                 raise InputError(message, "Open it.")
             held: Changes = {"reader": reader, "session": this_session(), "lease_until": lease.lease_end(db.time())}
-            changes = {**before(row), "state": REVISED if row["revision"] else TAKEN, **held, **again, "readers": with_reader(row, reader)}
+            read = {} if again.get("stage") == ADJUDICATE else {"readers": with_reader(row, reader)}
+            changes = {**before(row), "state": REVISED if row["revision"] else TAKEN, **held, **again, **read}
             return _shown(db.change(row, "reopen", reader, changes, comment=comment.strip()))
 
     def add_seconds(self, task: Task, reader: str, seconds: float) -> None:
@@ -265,7 +290,7 @@ class Worklist(WorklistLook):
 
     def _writer(self, reader: str) -> str:
         self.require_writable()
-        return checked_reader(reader)
+        return self.named(reader)
 
 
 def _row(db: Transaction, task: Task) -> Row:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from AtlasReviewLib.task_states import ADJUDICATE, ASIDE, TAKEN, WAITING
-from AtlasReviewLib.worklist_rows import PROGRAM, Event, Row, Task, has_read
+from AtlasReviewLib.worklist_rows import PROGRAM, Event, Row, Task, has_read, task_of
 
 if TYPE_CHECKING:
     from AtlasReviewLib.worklist_transaction import Transaction
@@ -76,6 +76,11 @@ class Blind:
         return has_read(own, self.viewer) or (adjudicated and has_read(other, self.viewer))
 
 
+def not_compared(pairs: Iterable[tuple[Row, Row]]) -> frozenset[tuple[str, str]]:
+    """Return (case, organ) of tasks whose two readings are not both done: what one of them did is nobody else's to know yet."""
+    return frozenset((str(first["case_name"]), str(first["organ"])) for first, _ in pairs if not first["measured"])
+
+
 def is_open(first: Row) -> bool:
     """Tell whether something of a task that is read twice has to be hidden: it is not compared yet, or not adjudicated."""
     return not first["measured"] or first["stage"] == ADJUDICATE
@@ -85,12 +90,23 @@ def blanked(task: Task) -> Task:
     """Return a task whose readings disagree without what says who did them; whoever adjudicates it is named."""
     if task.stage != ADJUDICATE:
         return task
-    measured = json.loads(task.measured or "{}") | {"revisions": ["", ""]}  # their ids hold the names
-    return replace(task, author="", comment="", revision="", measured=json.dumps(measured))
+    measured = json.loads(task.measured or "{}") | {"revisions": ["", ""], "readers": ["", ""], "order": [0, 0]}  # ids hold names
+    return replace(task, author="", comment="", revision="", sha256="", measured=json.dumps(measured))
+
+
+def shown_to(db: Transaction, row: Row, reader: str) -> Task:
+    """Return a task that a reader changed and may not have in hand: a reading of somebody else without who, what and how."""
+    task, other = task_of(row), db.other(row)
+    if other is None or has_read(row, reader) or (row if row["reading"] == 1 else other)["measured"]:
+        return blanked(task)
+    return _nobodys(task)
 
 
 def _another_ones(task: Task, viewer: str) -> Task:
     """Return a reading of somebody without who, what and how it was decided."""
     free = task.state in (WAITING, *ASIDE) and task.assignee in ("", viewer)
-    nobody = replace(task, reader="", session="", lease_until="", comment="", revision="", author="", active_seconds=0.0)
-    return nobody if free else replace(nobody, state=TAKEN, assignee="")
+    return _nobodys(task) if free else replace(_nobodys(task), state=TAKEN, assignee="")
+
+
+def _nobodys(task: Task) -> Task:
+    return replace(task, reader="", session="", lease_until="", comment="", revision="", sha256="", author="", active_seconds=0.0)

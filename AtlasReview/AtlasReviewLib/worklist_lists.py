@@ -23,6 +23,8 @@ from AtlasSegmentLib.nifti import read_grid
 
 PRIORITY, ATTENTION_SIZE = "priority", "attention-size"
 FORMS = (PRIORITY, ATTENTION_SIZE)
+_SHOWN = 10
+"""Names that are said in a message."""
 TABLE_COLUMNS = (
     *("rank", "case", "organ", "state", "reader", "assignee", "priority", "attention_mm3", "expected_error_mm3", "minutes"),
     *("predicted_dice", "active_seconds", "comment", "revision", "changed", "lease_until", "level", "round", "reading", "stage", "reason"),
@@ -53,6 +55,8 @@ def table_text(tasks: Iterable[Task]) -> str:
 def _cell(value: Any) -> object:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
+    if isinstance(value, str):
+        value = "".join(letter if letter.isprintable() else " " for letter in value).strip()  # no line break, no command for a terminal
     return no_formula(value)
 
 
@@ -98,14 +102,21 @@ def attention_size(case_folder: Path) -> float | None:
     return heat / 255 / grid.shape[axis]
 
 
-def import_list(worklist: Worklist, form: str, file: Path) -> Imported:
+def import_list(worklist: Worklist, form: str, file: Path, *, known_only: bool = True) -> Imported:
     """Let a list say the order of looking, until `use_scores`; tasks that it does not name come last.
 
     "priority": cases and the organs of each in the order of the file. "attention-size": cases by their value; the organs of each in
     the order that they have now.
 
+    Args:
+        worklist: The list whose order it is.
+        form: One of FORMS.
+        file: The list.
+        known_only: Pass over names that are not in the worklist.
+
     Raises:
-        InputError: The file cannot be read, has another form, names something twice, or names no task of the worklist.
+        InputError: The file cannot be read, has another form, names something twice, or names no task of the worklist; or one that is not
+            in it, without `known_only`. Nothing is changed then.
         StorageError: The worklist cannot be written.
     """
     lines = _read(file)
@@ -120,9 +131,17 @@ def import_list(worklist: Worklist, form: str, file: Path) -> Imported:
         if not order:
             message = f"{file}: names no task of this worklist."
             raise InputError(message, "Give a list of this dataset, with the names of its case folders.")
+        if unknown and not known_only:
+            raise _not_there(file, unknown)
         db.set_many([_placed(row, order, file.name) for row in rows])
         db.append(PROGRAM, "", "", "list", comment=f"{len(order)} tasks ordered by {file.name}")
     return Imported(len(order), len(known) - len(order), tuple(unknown))
+
+
+def _not_there(file: Path, unknown: Sequence[str]) -> InputError:
+    more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+    message = f"{file}: names what is not in the worklist: {', '.join(unknown[:_SHOWN])}{more}; nothing was changed."
+    return InputError(message, "Correct the names, or pass these over with --known-only.")
 
 
 def use_scores(worklist: Worklist) -> int:

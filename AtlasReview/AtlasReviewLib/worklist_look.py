@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
+from AtlasReviewLib.assembly_levels import read_levels
+from AtlasReviewLib.reader_name import checked_reader
 from AtlasReviewLib.worklist_blind import Blind
 from AtlasReviewLib.worklist_place import WorklistPlace, place_of
 from AtlasReviewLib.worklist_rows import Event, Row, Task, task_of
-from AtlasReviewLib.worklist_rules import Rules, rules_of
+from AtlasReviewLib.worklist_rules import Rules, require_begun, require_one_spelling, require_shown, rules_of
 from AtlasReviewLib.worklist_store import open_store
-from AtlasSegmentLib.errors import InputError, StorageError
-from AtlasSegmentLib.names import safe_name
+from AtlasSegmentLib.errors import DatasetError, InputError, StorageError
 
+__all__ = ["Clock", "WorklistLook", "checked_reader", "utc_now"]
 Clock = Callable[[], datetime]
 _MOST_CHANGES = 200
 
@@ -51,6 +52,7 @@ class WorklistLook:
     ) -> None:
         self.folder, self.read_only, self._now = Path(folder), read_only, now
         self.viewer = viewer
+        self._spelled: set[str] = set()
         self.store = open_store(place or place_of(self.folder, url), read_only, self._time_now)
 
     def close(self) -> None:
@@ -100,6 +102,23 @@ class WorklistLook:
             raise InputError(message, "Both are shown when both are done.")
         return seen
 
+    def may_compare(self, case: str, organ: str, reader: str, reading: int = 1) -> bool:
+        """Tell whether a reader may be told how a mask differs from the one that counts, and whose that is.
+
+        Not where two readings disagree and they did neither: they judge masks without knowing which one is whose. True where there is
+        no such task.
+
+        Raises:
+            InputError: Two readers do it, blind to each other, and somebody else has done something on this reading.
+        """
+        with self.store.reading() as db:
+            try:
+                row = db.row(case, organ, reading, keep=False)
+            except DatasetError:
+                return True
+            require_shown(db, row, reader)
+            return require_begun(db, row, reader)
+
     def last_event(self) -> int:
         """Return the number of the newest event: it grows with every change that anybody makes."""
         with self.store.reading() as db:
@@ -142,14 +161,19 @@ class WorklistLook:
             message = f"{self.folder}: the dataset folder cannot be written, so the worklist is for looking only."
             raise StorageError(message, "Ask for write permission, or copy the dataset to a folder of your own.")
 
+    def named(self, reader: str) -> str:
+        """Return a reader's name in the form in which names are stored, when it is not another spelling of one that is known.
+
+        Raises:
+            DatasetError: It cannot be part of a file name.
+            InputError: The list or readers.json spells it otherwise, or readers.json is damaged.
+        """
+        name = checked_reader(reader)
+        if name not in self._spelled:
+            with self.store.reading() as db:
+                require_one_spelling(db, name, read_levels(self.folder))
+            self._spelled.add(name)
+        return name
+
     def _time_now(self) -> str:
         return self._now().astimezone(timezone.utc).isoformat(timespec="microseconds")
-
-
-def checked_reader(reader: str) -> str:
-    """Return a reader's name in the form in which names are compared.
-
-    Raises:
-        DatasetError: It cannot be part of a file name.
-    """
-    return safe_name(unicodedata.normalize("NFC", reader.strip()), "reader name")

@@ -14,7 +14,7 @@ from AtlasReviewLib.worklist import Worklist
 from AtlasReviewLib.worklist_findings import raised
 from AtlasReviewLib.worklist_rows import NUMBERS, PROGRAM, Row
 from AtlasReviewLib.worklist_scan import FoundTask, Scan, scan_dataset
-from AtlasReviewLib.worklist_second import add_second_readings, second_readings
+from AtlasReviewLib.worklist_second import add_second_readings, second_readings, verify_single_readings
 from AtlasReviewLib.worklist_store import WorklistDamagedError
 from AtlasSegmentLib.errors import StorageError
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
@@ -69,10 +69,10 @@ def merge(worklist: Worklist, scan: Scan) -> int:
     comes back with its state when the case does; cases that could not be read stay as they are. The order of a list that was
     imported stays.
     """
-    policy = worklist.rules().policy
+    rules = worklist.rules()
     with worklist.store.reading() as db:
         known = db.rows()
-        if _differences(known, scan) is None and not second_readings(known, policy):
+        if _differences(known, scan) is None and not second_readings(known, rules.policy):
             return 0
     with worklist.store.writing() as db:
         db.alone()
@@ -89,7 +89,9 @@ def merge(worklist: Worklist, scan: Scan) -> int:
             db.append(PROGRAM, "", "", "scores", comment=f"{len(found.changed)} tasks, order {scan.order}")
         for case, organ in found.hidden:
             db.append(PROGRAM, case, organ, "hide", comment="its case is not in the folder")
-        add_second_readings(db, db.rows(), policy)
+        known = db.rows()
+        verify_single_readings(db, known, rules)  # locks first readings before second ones, as everywhere
+        add_second_readings(db, known, rules.policy)
         return len(found.new)
 
 

@@ -1,4 +1,4 @@
-"""Which task a reader gets next: the SQL of `Worklist.take_next`.
+"""Which task a reader gets next: the SQL of `Worklist.take_next` and `Worklist.take_first`.
 
 Handed to them; where two readings disagree; what waits to be verified; what waits to be read; what they have begun; what was skipped.
 Each in the order of looking. Nobody gets work of their own to check, the other reading of a task they have read, or a level above theirs.
@@ -9,11 +9,14 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, select, true
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, func, or_, select, true
 
 from AtlasReviewLib.task_states import ADJUDICATE, CHECKED, OWNED, READ, REVISED, SKIPPED, VERIFY, WAITING
 from AtlasReviewLib.worklist_schema import handed, task
 
+_Place = tuple[ColumnElement[bool] | Any, ...]
+_READER: BindParameter[str] = bindparam("reader")
+_FREE = task.c.session.in_(bindparam("free", expanding=True))
 _ORDER = (task.c.rank.asc().nulls_last(), task.c.case_name, task.c.organ, task.c.reading)
 
 
@@ -28,21 +31,39 @@ def next_statements(organs: bool, cases: bool, level: int | None, senior: bool) 
     """
     some: list[ColumnElement[bool]] = [task.c.organ.in_(bindparam("organs", expanding=True))] if organs else []
     some += [task.c.case_name.in_(bindparam("cases", expanding=True))] if cases else []
-    some += [task.c.level == bindparam("level")] if level is not None else []
-    reader: BindParameter[str] = bindparam("reader")
-    free = task.c.session.in_(bindparam("free", expanding=True))
-    here = (task.c.dataset == bindparam("dataset"), task.c.present == 1, task.c.id != bindparam("exclude"))
-    mine = select(task).where(*here, *some, ~(task.c.level > bindparam("own")), *_by_others())
-    anybody = (task.c.state == WAITING, task.c.assignee == "")
-    places: list[tuple[ColumnElement[bool] | Any, ...]] = [
-        (handed, task.c.assignee == reader, task.c.state.in_((WAITING, REVISED)), free),
-        (*anybody, task.c.stage == ADJUDICATE),
-        *([(*anybody, task.c.stage == VERIFY)] if senior and level != 1 else []),
-        *([(*anybody, task.c.stage == READ)] if level in (None, 1) else []),
-        (task.c.reader == reader, task.c.state.in_(OWNED), free),
+    mine = select(task).where(task.c.id != bindparam("exclude"), *some, *_allowed(level))
+    places = [
+        *_waiting(level, senior),
+        (task.c.reader == _READER, task.c.state.in_(OWNED), _FREE),
         (task.c.state == SKIPPED, task.c.assignee == ""),
     ]
     return tuple(mine.where(*place).order_by(*_ORDER).limit(1).with_for_update(skip_locked=True, of=task) for place in places)
+
+
+@cache
+def first_statements(level: int | None, senior: bool) -> tuple[Select[Any], Select[Any]]:
+    """Return how to find which of some tasks (`ids`) wait for the reader, and how to keep one of them (`id`) that still does."""
+    waits = (*_allowed(level), or_(*(and_(*place) for place in _waiting(level, senior))))
+    found = select(task.c.id).where(task.c.id.in_(bindparam("ids", expanding=True)), *waits)
+    return found, select(task).where(task.c.id == bindparam("id"), *waits).with_for_update(skip_locked=True, of=task)
+
+
+def _allowed(level: int | None) -> tuple[ColumnElement[bool] | Any, ...]:
+    """Return: a task of the dataset that the reader may have."""
+    wanted = () if level is None else (task.c.level == bindparam("level"),)
+    here = (task.c.dataset == bindparam("dataset"), task.c.present == 1)
+    return (*here, *wanted, ~(task.c.level > bindparam("own")), *_by_others())
+
+
+def _waiting(level: int | None, senior: bool) -> list[_Place]:
+    """Return which tasks wait for somebody, those that come first first."""
+    anybody = (task.c.state == WAITING, task.c.assignee == "")
+    return [
+        (handed, task.c.assignee == _READER, task.c.state.in_((WAITING, REVISED)), _FREE),
+        (*anybody, task.c.stage == ADJUDICATE),
+        *([(*anybody, task.c.stage == VERIFY)] if senior and level != 1 else []),
+        *([(*anybody, task.c.stage == READ)] if level in (None, 1) else []),
+    ]
 
 
 def _by_others() -> tuple[ColumnElement[bool], ...]:
@@ -53,7 +74,9 @@ def _by_others() -> tuple[ColumnElement[bool], ...]:
     other = task.alias("other")
     same = (other.c[name] == task.c[name] for name in ("dataset", "case_name", "organ"))
     # A scalar subquery: PostgreSQL would turn NOT EXISTS into a join with the whole list, to find one row.
-    other_is_unread = select(~_names(other.c.readers)).where(*same, other.c.reading == 3 - task.c.reading).scalar_subquery()
+    holds = (other.c.reader == _READER) & other.c.state.in_(OWNED) & other.c.stage.not_in(CHECKED)
+    other_is_theirs = _names(other.c.readers) | (other.c.assignee == _READER) | holds
+    other_is_unread = select(~other_is_theirs).where(*same, other.c.reading == 3 - task.c.reading).scalar_subquery()
     own_work = task.c.stage.in_(CHECKED) & _names(task.c.readers)
     return ~own_work, ~_names(task.c.others), func.coalesce(other_is_unread, true())
 

@@ -14,12 +14,14 @@ from AtlasReviewLib.server_remedies import remedy_of
 from AtlasReviewLib.worklist_migrate import VERSION, VERSION_TABLE, migrate
 from AtlasReviewLib.worklist_place import WorklistPlace, without_password
 from AtlasReviewLib.worklist_store import busy, newer
+from AtlasReviewLib.worklist_tls import warn_once
 from AtlasReviewLib.worklist_transaction import Transaction
 from AtlasSegmentLib.errors import AtlasError, DatasetError, StorageError
 
 CONNECT_SECONDS, WAIT_SECONDS, IDLE_SECONDS = 5, 10, 60
 """For a server that does not answer; for a row that another program writes; after which a program that hangs lets go of its rows."""
-# A reader gives neither the number, the time nor the account of an event.
+_TWICE = "23505"
+# A reader gives neither the number of a task nor number, time and account of an event.
 _EVENT_COLUMNS = "dataset, reader, session, case_name, organ, reading, kind, state_before, state_after, seconds, revision, sha256, comment"
 _TASK_COLUMNS = (
     "present, rank, priority, attention_mm3, expected_error_mm3, minutes, predicted_dice, reason, ranked_by, bonus, finding, level, round, "
@@ -43,6 +45,7 @@ class PostgresStore:
 
     def __init__(self, place: WorklistPlace, read_only: bool) -> None:
         self.place, self.read_only = place, read_only
+        warn_once(place.url)
         self._engine = _engine(place.url)
         weakref.finalize(self, self._engine.dispose)  # nobody has to think of closing it
         with server_errors(place.shown):
@@ -90,6 +93,7 @@ def initialize(url: str) -> int:
         DatasetError: The database holds other tables of these names, or those of a newer program.
         StorageError: The server cannot be reached, or refuses.
     """
+    warn_once(url)
     shown, engine = without_password(url), _engine(url)
     try:
         with server_errors(shown), engine.connect() as connection, connection.begin():
@@ -126,7 +130,7 @@ def grants(url: str, role: str) -> list[str]:
         f"GRANT CONNECT ON DATABASE {database} TO {name};",
         f"GRANT USAGE ON SCHEMA {schema} TO {name};",
         f"GRANT SELECT ON {schema}.task, {schema}.event, {schema}.{VERSION_TABLE} TO {name};",
-        f"GRANT INSERT ON {schema}.task TO {name};",
+        f"GRANT INSERT (dataset, case_name, organ, reading, {_TASK_COLUMNS}) ON {schema}.task TO {name};",
         f"GRANT UPDATE ({_TASK_COLUMNS}) ON {schema}.task TO {name};",
         f"GRANT INSERT ({_EVENT_COLUMNS}) ON {schema}.event TO {name};",
     ]
@@ -137,8 +141,10 @@ def server_errors(shown: str) -> Iterator[None]:
     """Turn what the server or its driver says in the block into our errors, without addresses that hold a password."""
     try:
         yield
-    except IntegrityError:
-        raise
+    except IntegrityError as error:
+        if getattr(error.orig, "sqlstate", "") != _TWICE:
+            raise
+        raise _told(shown, error.orig or error) from None
     except DBAPIError as error:
         raise _told(shown, error.orig or error) from None  # the chain would show the address
 
@@ -154,6 +160,9 @@ def _told(shown: str, error: BaseException) -> AtlasError:
     if code in ("42P01", "42703"):
         message = f"{shown}: the tables are not those of this program ({text})."
         return DatasetError(message, "Whoever owns the database runs: atlas worklist init URL.")
+    if code == _TWICE:
+        message = f"{shown}: a number that the server gives was taken by hand ({text})."
+        return StorageError(message, "Try again: the next number is free. Tell whoever owns the database.")
     if code in ("40001", "40P01"):
         message = f"{shown}: two changes met."
         return StorageError(message, "Try again.")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from AtlasReviewLib.reader_name import key_of
 from AtlasReviewLib.reader_session import host_of, may_be_alive, this_session
 from AtlasReviewLib.task_states import OWNED, TAKEN, Stage, State
 from AtlasSegmentLib.errors import AtlasError
@@ -52,6 +53,7 @@ class Task:
         stage: "", or "verify" and "adjudicate" where somebody else's work has to be looked at, and "verified" and "adjudicated" after.
         author: Who decided it as a reader, before somebody verified or adjudicated; "" before.
         measured: Of a first reading whose second one is done too: how far both agree, as disagreement.Measured writes it; else "".
+        sha256: Of the mask of `revision`; with no revision that of the prediction that was decided on, or "".
     """
 
     id: int
@@ -80,6 +82,7 @@ class Task:
     stage: Stage = ""
     author: str = ""
     measured: str = ""
+    sha256: str = ""
 
     def is_mine(self, reader: str) -> bool:
         """Tell whether this reader, in this program, has the task in hand."""
@@ -127,7 +130,7 @@ NUMBERS = ("priority", "attention_mm3", "expected_error_mm3", "minutes", "predic
 TASK_COLUMNS = (
     *("id", "case_name", "organ", "rank", *NUMBERS, "reason", "state", "reader", "session", "active_seconds", "comment"),
     *("revision", "changed", "present", "assignee", "lease_until", "level", "round"),
-    *("reading", "stage", "author", "measured"),
+    *("reading", "stage", "author", "measured", "sha256"),
 )
 """Columns in the order of Task."""
 _FIELDS = tuple(field.name for field in fields(Task))
@@ -162,7 +165,7 @@ def is_mine(row: Row, reader: str) -> bool:
 
 def has_read(row: Row, reader: str) -> bool:
     """Tell whether a reader ever had a task in hand to read it, not to verify or adjudicate."""
-    return f"\n{reader}\n" in row["readers"]
+    return f"\n{reader}\n" in row["readers"] or key_of(reader) in map(key_of, names_of(row))
 
 
 def names_of(row: Row) -> list[str]:

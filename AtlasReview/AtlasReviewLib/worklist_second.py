@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from AtlasReviewLib.review_policy import ReviewPolicy
-from AtlasReviewLib.task_states import REJECTED, WAITING
+from AtlasReviewLib.task_states import ACCEPTED, READ, REJECTED, WAITING
 from AtlasReviewLib.worklist_rows import NUMBERS, PROGRAM, Row
+from AtlasReviewLib.worklist_rules import TO_VERIFY, Rules, needs_verifying, to_verify
 
 if TYPE_CHECKING:
     from AtlasReviewLib.worklist_transaction import Transaction
@@ -47,7 +48,7 @@ def second_readings(known: Sequence[Row], policy: ReviewPolicy) -> SecondReading
         if second is None:
             if wanted and first["state"] != REJECTED and not first["stage"]:
                 found.new.append(first)
-        elif wanted and not second["present"]:
+        elif wanted and not second["present"] and first["state"] != REJECTED and not first["stage"]:
             found.back.append((case, organ))
         elif not wanted and second["present"] and second["state"] == WAITING and not second["readers"]:
             found.gone.append((case, organ))
@@ -66,3 +67,11 @@ def add_second_readings(db: Transaction, known: Sequence[Row], policy: ReviewPol
         for case, organ in keys:
             comment = "second reading" if present else "the policy asks for no second reading"
             db.append(PROGRAM, case, organ, kind, reading=2, comment=comment)
+
+
+def verify_single_readings(db: Transaction, known: Sequence[Row], rules: Rules) -> None:
+    """Let accepted tasks be verified whose second reading is about to go, if the policy asks for that; nobody would look at them else."""
+    for case, organ in second_readings(known, rules.policy).gone:
+        row = db.row(case, organ)
+        if row["state"] == ACCEPTED and row["stage"] == READ and needs_verifying(rules, row["author"] or row["reader"]):
+            db.change(row, TO_VERIFY, PROGRAM, to_verify(), comment="is read once from now on")

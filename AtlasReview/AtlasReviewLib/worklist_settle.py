@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from AtlasReviewLib.review_policy import SENIOR
 from AtlasReviewLib.task_states import ACCEPTED, ADJUDICATE, FINISHED, WAITING
-from AtlasReviewLib.worklist_rows import PROGRAM, Changes, Row, names_of
+from AtlasReviewLib.worklist_rows import PROGRAM, Changes, Row, has_read
 from AtlasReviewLib.worklist_rules import AGREE, DISAGREE, FREE, Rules, needs_verifying, to_verify
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ def settle(db: Transaction, first: Row, second: Row, measured: Measured, rules: 
 
 def _adjudicators(rows: list[Row], rules: Rules) -> tuple[int, str]:
     """Return the level of readers who decide, and who that is in words: seniors, or anybody where none did neither reading."""
-    had = {name for row in rows for name in names_of(row)}
-    if rules.seniors() - had:
+    if any(not has_read(rows[0], senior) and not has_read(rows[1], senior) for senior in rules.seniors()):
         return SENIOR, f"a reader of level {SENIOR} who did neither"
     return 1, f"any reader who did neither, as no such reader has level {SENIOR}"

@@ -12,10 +12,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from AtlasReviewLib.reader_session import this_session
 from AtlasReviewLib.review_policy import SENIOR
 from AtlasReviewLib.task_states import ADJUDICATE
-from AtlasReviewLib.worklist_next import next_statements
+from AtlasReviewLib.worklist_next import first_statements, next_statements
 from AtlasReviewLib.worklist_rows import EVENT_COLUMNS, TASK_COLUMNS, Changes, Event, Row, Task, TaskFilter, task_from
 from AtlasReviewLib.worklist_schema import UTC_TIME, event, leased, task
 from AtlasSegmentLib.errors import DatasetError
+from AtlasSegmentLib.names import close_names
 
 _TASK = [task.c[name] for name in TASK_COLUMNS]
 _EVENT = [event.c[name] for name in EVENT_COLUMNS]
@@ -25,9 +26,11 @@ _THIS = (task.c.dataset == bindparam("dataset"), task.c.case_name == bindparam("
 _ROW = select(task).where(*_THIS, task.c.reading == bindparam("reading"))
 _ROW_TO_KEEP = _ROW.with_for_update()
 _KEY = ("case_name", "organ", "reading")
+_NAMED = ("dataset", *_KEY)  # a number that is there already is another conflict, which must not pass for "the task is there"
+_MASK = ("revision", "sha256")
 _PAIR = [
     task.c[name]
-    for name in (*_KEY, "state", "stage", "level", "reader", "author", "readers", "assignee", "measured", "revision", "comment", "changed")
+    for name in (*_KEY, "state", "stage", "level", "reader", "author", "readers", "assignee", "measured", *_MASK, "comment", "changed")
 ]
 _NO_EVENT = {"reading": 1, "state_before": "", "state_after": "", "seconds": 0.0, "revision": "", "sha256": "", "comment": ""}
 
@@ -76,8 +79,14 @@ class Transaction:
         found = self.connection.execute(_ROW_TO_KEEP if keep else _ROW, wanted).mappings().first()
         if found is None:
             message = f"{case}, {organ}: {'is' if reading == 1 else 'its second reading is'} not in the worklist."
-            raise DatasetError(message, "Read the list again.")
+            raise DatasetError(message, self._close_to(case, organ))
         return found
+
+    def _close_to(self, case: str, organ: str) -> str:
+        """Return the next step for whoever asks for a task that is not there: the names that are close."""
+        organs = set(self.connection.scalars(select(task.c.organ).where(self._mine, task.c.case_name == case)))
+        cases = set() if organs else set(self.connection.scalars(select(task.c.case_name).where(self._mine).distinct()))
+        return (close_names(organ, organs - {organ}) if organs else close_names(case, cases)) or "Read the list again."
 
     def other(self, row: Row) -> Row | None:
         """Return the row of the other reading of a task, or None when it is read once."""
@@ -104,13 +113,42 @@ class Transaction:
             only: What is wanted.
             level: Of the reader.
         """
-        given = {"dataset": self.dataset, "reader": reader, "exclude": exclude, "free": ("", this_session()), "own": level}
-        given |= {"line": f"\n{reader}\n", **asdict(only)}
+        given = {**self._asking(reader, level), "exclude": exclude, **asdict(only)}
         for statement in next_statements(bool(only.organs), bool(only.cases), only.level, level >= SENIOR):
             found = self.connection.execute(statement, given).mappings().first()
             if found is not None:
                 return found
         return None
+
+    def first_row(self, reader: str, ids: Sequence[int], only: int | None, level: int) -> Row | None:
+        """Return the row of the first of some tasks that waits for a reader, by the rules of `next_row`; None when none does.
+
+        Args:
+            reader: Who asks.
+            ids: Of the tasks, the most wanted one first.
+            only: Level of the tasks that are wanted, None for all.
+            level: Of the reader.
+        """
+        find, keep = first_statements(only, level >= SENIOR)
+        given = {**self._asking(reader, level), "level": only}
+        waiting = set(self.connection.scalars(find, {**given, "ids": list(ids)}))
+        rows = (self.connection.execute(keep, {**given, "id": number}).mappings().first() for number in ids if number in waiting)
+        return next((row for row in rows if row is not None), None)  # None: somebody else takes it right now
+
+    def _asking(self, reader: str, level: int) -> dict[str, Any]:
+        given = {"dataset": self.dataset, "reader": reader, "free": ("", this_session()), "own": level}
+        return {**given, "line": f"\n{reader}\n"}
+
+    def knows(self, reader: str) -> bool:
+        """Tell quickly whether a reader has, decided or was handed a task, under exactly this name."""
+        found = (select(task.c.id).where(self._mine, task.c[name] == reader).limit(1) for name in ("reader", "assignee"))
+        return any(self.connection.execute(wanted).first() is not None for wanted in found)
+
+    def reader_names(self) -> set[str]:
+        """Return the names of everybody who ever changed a task, has one or was handed one."""
+        found = [select(event.c.reader).where(event.c.dataset == self.dataset)]
+        found += [select(task.c[name]).where(self._mine) for name in ("reader", "assignee")]
+        return {name for wanted in found for name in self.connection.scalars(wanted.distinct()) if name}
 
     def one_program_of(self, reader: str) -> None:
         """Let no other program of a reader take a task until this transaction ends; nothing may be locked before.
@@ -231,5 +269,5 @@ class Transaction:
 
     def _added(self) -> Executable:
         if self.connection.dialect.name == "postgresql":
-            return postgresql.insert(task).on_conflict_do_nothing()
-        return sqlite.insert(task).on_conflict_do_nothing()
+            return postgresql.insert(task).on_conflict_do_nothing(index_elements=_NAMED)
+        return sqlite.insert(task).on_conflict_do_nothing(index_elements=_NAMED)

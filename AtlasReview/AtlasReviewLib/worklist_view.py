@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
-from AtlasReviewLib.task_states import ADJUDICATE, OWNED, STATES, VERIFY, WAITING
+from AtlasReviewLib.task_states import ADJUDICATE, CHECKED, FINISHED, OWNED, STATES, VERIFY, WAITING
 from AtlasReviewLib.worklist_rows import Task
 
 UNFINISHED, ALL = "unfinished", "all"
@@ -39,6 +39,13 @@ def can_continue(task: Task, reader: str, level: int = ANY_LEVEL) -> bool:
         return task.state in OWNED and task.reader == reader
     own = (task.stage == VERIFY and task.author == reader) or (task.stage == ADJUDICATE and task.author != "")
     return task.assignee in ("", reader) and task.level <= level and not own
+
+
+def state_words(task: Task) -> str:
+    """Return the state of a task in words: what it waits for, and how it was checked."""
+    if task.stage in CHECKED:
+        return f"to {task.stage}" if task.state == WAITING else f"{task.state}, to {task.stage}"
+    return f"{task.state}, {task.stage}" if task.stage and task.state in FINISHED else task.state
 
 
 def counts(tasks: Iterable[Task]) -> dict[str, int]:

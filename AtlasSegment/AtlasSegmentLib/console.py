@@ -47,10 +47,15 @@ def progress_bar(label: str) -> Iterator[ProgressCallback]:
 
 
 def escape(text: str) -> str:
-    """Return text that rich prints as it is, also when it holds [brackets]."""
+    """Return text that rich prints as it is, also when it holds [brackets]; what would command the terminal is left out."""
     from rich.markup import escape as rich_escape
 
-    return rich_escape(text)
+    return rich_escape(plain(text))
+
+
+def plain(text: str) -> str:
+    """Return text in which nothing but line breaks and tabs commands a terminal: comments and names can hold anything."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in text)
 
 
 def print_json(value: Any) -> None:
@@ -78,9 +83,42 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     (console if console.is_terminal else Console(width=_FILE_WIDTH)).print(table)
 
 
+_EMPTY = frozenset({"", "0", "0.0", "0.000", "–"})  # noqa: RUF001 - a dash in a table means "there is none"
+
+
+def print_wide_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], keys: int = 1) -> None:
+    """Print a table of many numbers on stdout, without columns that are 0 or empty in every row.
+
+    Where it is wider than the terminal, each row is printed as a paragraph of its own, so that no word and no number is broken.
+
+    Args:
+        title: Above it.
+        columns: Names of the columns.
+        rows: Their cells.
+        keys: How many columns at the beginning say what the row is about; these stay.
+    """
+    cells = [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    kept = [index for index in range(len(columns)) if index < keys or any(row[index] not in _EMPTY for row in cells)]
+    widths = [max(map(len, [*columns[index].split(), *(row[index] for row in cells)]), default=0) for index in kept]
+    console = Console()
+    console = console if console.is_terminal else Console(width=_FILE_WIDTH)
+    if sum(widths) + 3 * len(kept) + 1 > console.width:
+        print_line(title)
+        for row in cells:
+            said = ", ".join(f"{columns[index]} {row[index]}" for index in kept[keys:] if row[index] not in _EMPTY)
+            print_line(f"  {', '.join(row[:keys])}: {said or 'nothing'}")
+        return
+    table = Table(title=escape(title), title_justify="left")
+    for index, width in zip(kept, widths, strict=True):
+        table.add_column(columns[index], justify="left" if index < keys else "right", width=width)
+    for row in cells:
+        table.add_row(*(escape(row[index]) for index in kept))
+    console.print(table)
+
+
 def print_line(text: str) -> None:
     """Print one line on stdout."""
-    typer.echo(text)
+    typer.echo(plain(text))
 
 
 def finish(step: str, outcomes: Sequence[CaseOutcome], as_json: bool) -> None:
@@ -99,7 +137,12 @@ def finish(step: str, outcomes: Sequence[CaseOutcome], as_json: bool) -> None:
 
 def print_error(message: str, remedy: str = "") -> None:
     """Print a failure as one line on stderr."""
-    typer.echo(" ".join(f"atlas: error: {message} {remedy}".split()), err=True)
+    typer.echo(plain(" ".join(f"atlas: error: {message} {remedy}".split())), err=True)
+
+
+def print_warning(message: str) -> None:
+    """Print what a person should know as one line on stderr; nothing failed."""
+    typer.echo(plain(" ".join(f"atlas: warning: {message}".split())), err=True)
 
 
 def fail(error: AtlasError) -> NoReturn:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from AtlasSegmentLib.errors import DatasetError
@@ -79,3 +80,9 @@ def _linked_folders(folder: Path, depth: int) -> Iterator[Path]:
             yield path
         elif not is_link and depth > 1:
             yield from _linked_folders(path, depth - 1)
+
+
+def close_names(wanted: str, names: Iterable[str]) -> str:
+    """Return "Did you mean liver?" for a name that is not among some, or "" when none is close."""
+    close = difflib.get_close_matches(wanted, sorted(names), 3, 0.6)
+    return f"Did you mean {' or '.join(close)}?" if close else ""

@@ -144,4 +144,4 @@ def require_same_grid(a: Volume | Grid, b: Volume | Grid) -> None:
         shift = geometry.largest_shift_mm(a.shape, a.affine, b.affine)
         detail = f"same shape {a.shape}, but corners up to {shift:.3f} mm apart"
     message = f"{a.source or 'volume'} does not lie on the grid of {b.source or 'volume'}: {detail}."
-    raise GeometryError(message, "Resample it onto that grid first: atlas resample --labels --like.")
+    raise GeometryError(message, "Resample it onto that grid first: atlas resample MASK NEW --like CT --labels.")

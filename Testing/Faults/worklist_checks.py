@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from AtlasReviewLib.double_reading_case import reading_case
 from AtlasReviewLib.revisions import current_revision
-from AtlasReviewLib.task_states import ACCEPTED, WAITING
+from AtlasReviewLib.task_states import ACCEPTED, FINISHED, OWNED, WAITING
 from AtlasReviewLib.worklist import Worklist
 from AtlasReviewLib.worklist_rows import Event
 from AtlasSegmentLib.case_folder import CaseFolder
@@ -35,22 +36,21 @@ class Report:
     figures: dict[str, float] = field(default_factory=dict)
 
 
-def check(worklist: Worklist, notes: Path, tasks: int, seconds: float = LEASE_SECONDS) -> Report:
-    """Hold list, history, files and notes against each other."""
+def check(worklist: Worklist, notes: Path, tasks: int, seconds: float = LEASE_SECONDS, team: bool = False) -> Report:
+    """Hold list, history, files and notes against each other; a team may reject, and decides more than once (see worklist_team_checks)."""
     report = Report()
     with worklist.store.reading() as db:
         rows = {row["id"]: row for row in db.rows()}
     events = worklist.events()
-    lines = sorted(
-        (float(time_), *rest) for file in notes.glob("*.txt") for time_, *rest in (line.split() for line in file.read_text().splitlines())
-    )
+    lines = noted(notes)
     problems = report.problems
     if len(rows) != tasks:
         problems.append(f"{tasks} tasks were made, {len(rows)} are there")
-    open_tasks = [f"{row['case_name']} {row['organ']} is {row['state']}" for row in rows.values() if row["state"] != ACCEPTED]
+    ends = FINISHED if team else (ACCEPTED,)
+    open_tasks = [f"{row['case_name']} {row['organ']} is {row['state']}" for row in rows.values() if row["state"] not in ends]
     problems += open_tasks
-    problems += [problem for row in rows.values() for problem in _files(worklist, row)]
-    problems += _history(events, {(row["case_name"], row["organ"]) for row in rows.values()})
+    problems += [problem for row in rows.values() if row["state"] == ACCEPTED for problem in _files(worklist, row)]
+    problems += _history(events, {(row["case_name"], row["organ"], row["reading"]) for row in rows.values()}, team)
     problems += _told(lines, rows, events)
     problems += _held_twice(lines, seconds)
     taken = [float(line[3]) * 1000 for line in lines if line[1] == "take"]
@@ -67,9 +67,15 @@ def check(worklist: Worklist, notes: Path, tasks: int, seconds: float = LEASE_SE
     return report
 
 
+def noted(notes: Path) -> list[tuple[Any, ...]]:
+    """Return the lines of all processes, each (time, kind, task, ...), by time; half a line of a killed one is left out."""
+    lines = (line.split() for file in notes.glob("*.txt") for line in file.read_text().splitlines(keepends=True) if line.endswith("\n"))
+    return sorted((float(time_), *rest) for time_, *rest in lines)
+
+
 def _files(worklist: Worklist, row: Any) -> Iterator[str]:
     """Yield what is wrong with the files of an accepted task."""
-    where, case = f"{row['case_name']} {row['organ']}", CaseFolder(worklist.folder / row["case_name"])
+    where, case = f"{row['case_name']} {row['organ']}", reading_case(CaseFolder(worklist.folder / row["case_name"]), row["reading"])
     current = current_revision(case, row["organ"])
     if current is None:
         yield f"{where}: no revision is on the disk"
@@ -79,25 +85,25 @@ def _files(worklist: Worklist, row: Any) -> Iterator[str]:
         yield f"{where}: the bytes on the disk are not those of the list"
 
 
-def _history(events: list[Event], known: set[tuple[str, str]]) -> Iterator[str]:
+def _history(events: list[Event], known: set[tuple[str, str, int]], team: bool) -> Iterator[str]:
     """Yield where the history is not in order, or does not lead from state to state."""
     for earlier, later in pairwise(events):
         if earlier.id >= later.id or earlier.time > later.time:
             yield f"event {later.id} of {later.time} comes after {earlier.id} of {earlier.time}"
-    of_task: dict[tuple[str, str], list[Event]] = defaultdict(list)
+    of_task: dict[tuple[str, str, int], list[Event]] = defaultdict(list)
     for event in events:
-        of_task[event.case, event.organ].append(event)
+        of_task[event.case, event.organ, event.reading].append(event)
     yield from (f"{key} has no history" for key in known - {*of_task})
     for key, found in of_task.items():
         state, holder = WAITING, ""
         for event in found:
-            if event.state_before != state:
+            if event.kind != "add" and event.state_before != state:
                 yield f"{key}: event {event.id} comes from {event.state_before}, but it was {state}"
             if event.kind in ("take", "resume") and holder not in ("", event.session):
                 yield f"{key}: event {event.id} takes it while {holder} had it"
             state = event.state_after
-            holder = "" if event.kind == "expire" or state == ACCEPTED else event.session
-        if sum(event.state_after == ACCEPTED for event in found) != 1:
+            holder = "" if event.kind == "expire" or state not in OWNED else event.session
+        if not team and sum(event.state_after == ACCEPTED for event in found) != 1:
             yield f"{key}: was not accepted once"
 
 

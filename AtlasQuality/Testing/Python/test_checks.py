@@ -448,6 +448,11 @@ def test_the_command_exits_1_on_errors_writes_a_csv_and_prints_json(folder, tmp_
     write_case(folder.parent / "=bad", {**MASKS, "kidney_left": MASKS["kidney_right"], "kidney_right": MASKS["kidney_left"]})
     done = run(folder.parent, "--out", tmp_path / "findings.csv")
     assert done.exit_code == 1
+    first = read_findings((tmp_path / "findings.csv").read_text(encoding="utf-8"))[0]
+    x, y, z = first.place
+    sides = ("R" if x >= 0 else "L", "A" if y >= 0 else "P", "S" if z >= 0 else "I")
+    told = " ".join(f"{side} {abs(mm):.0f}" for side, mm in zip(sides, first.place, strict=True))
+    assert told in " ".join(done.stdout.split())
     rows = list(csv.DictReader(io.StringIO((tmp_path / "findings.csv").read_text(encoding="utf-8"))))
     assert [(row["case"], row["organ"]) for row in rows] == [("'=bad", "kidney_left"), ("'=bad", "kidney_right")]
     found = json.loads(run(folder.parent, "--json").stdout)

@@ -107,4 +107,6 @@ def _remember_readers(newline: str, joined: str) -> None:
     found = f"SELECT {newline} || {joined}(name, {newline}) || {newline} FROM ({named}) AS named"
     op.execute(f"UPDATE task SET readers = coalesce(({found}), '')")
     op.execute(f"UPDATE task SET readers = {newline} || reader || {newline} WHERE readers = '' AND reader <> ''")
+    missing = f"reader <> '' AND replace(readers, {newline} || reader || {newline}, '') = readers"
+    op.execute(f"UPDATE task SET readers = readers || reader || {newline} WHERE state = 'revised' AND {missing}")  # handed over
     op.execute("UPDATE task SET author = reader WHERE state IN ('accepted', 'rejected')")

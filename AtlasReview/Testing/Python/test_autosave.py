@@ -22,9 +22,9 @@ from AtlasReviewLib.autosave import (
     autosaves_of_task,
     discard_autosave,
     find_autosaves,
-    newer_revision,
     read_autosave,
 )
+from AtlasReviewLib.autosave_age import newer_revision
 from AtlasReviewLib.review_case import sparse_of
 from AtlasReviewLib.revisions import history, save_revision
 from AtlasSegmentLib.case_folder import CaseFolder

@@ -106,6 +106,10 @@ def test_the_command_writes_card_and_sums_and_refuses_a_license_of_nothing(assem
     done = CliRunner().invoke(app, ["card", str(assembled), "--license", "dataset=CC BY 4.0", "--name", "Ours", "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["licenses"]["dataset"] == "CC BY 4.0"
+    licenses = ("--license", "original 05=CC0", "--license", "original 04=CC0")
+    told = CliRunner().invoke(app, ["card", str(assembled), *licenses, "--name", "Ours"]).stderr
+    assert "warning: --license 'original 05': the dataset has no such part" in told
+    assert "original 04" not in told
     assert (assembled / "DATASET_CARD.md").read_text(encoding="utf-8").startswith("# Ours\n")
     assert check_sums(assembled).is_whole
     for text in ("CC BY 4.0", "liver=x", "dataset="):

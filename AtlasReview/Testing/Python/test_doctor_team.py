@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from AtlasReviewLib.commands_doctor import findings_of
 from AtlasReviewLib.disagreement import Measured
 from AtlasReviewLib.double_reading_case import reading_case
 from AtlasReviewLib.review_policy import ReviewPolicy, write_policy
+from AtlasReviewLib.revision_files import split_id
+from AtlasReviewLib.revision_unlisted import KIND as UNLISTED
+from AtlasReviewLib.revision_unlisted import decided
 from AtlasReviewLib.revisions import save_revision
 from AtlasReviewLib.worklist import Worklist
 from AtlasReviewLib.worklist_merge import open_worklist
@@ -135,3 +139,39 @@ def test_the_revisions_of_second_readings_are_looked_at_too(worklist: Worklist) 
         finding.repair()
     assert kinds(worklist) == set()
     assert case.average.revised_mask("liver").is_file()
+
+
+@pytest.mark.parametrize("reading", [1, 2])
+def test_a_revision_of_either_reading_that_the_list_does_not_know_is_found_there_and_nowhere_else(worklist: Worklist, reading: int) -> None:
+    case = reading_case(CaseFolder(worklist.folder / "one"), reading)
+    saved = save_revision(case, "liver", read_nifti(case.average.mask("liver")), "Eve")
+    (finding,) = [found for found in findings_of(worklist.folder) if found.kind == UNLISTED]
+    assert f"Revision {saved.time} counts now" in finding.text  # not whose, as nobody has compared the readings
+    row = worklist.pairs("one")[0][reading - 1]
+    assert f"names revision {split_id(row['revision'])[0]}:" in finding.text
+
+
+def test_comparing_and_verifying_by_the_program_or_a_new_look_hide_no_revision_but_a_decision_does(worklist: Worklist) -> None:
+    """Dr. Sen verifies what Ada's reading, which counts, came to; before, nobody had looked at the mask from outside."""
+    case = CaseFolder(worklist.folder / "one")
+    save_revision(case, "liver", read_nifti(case.average.mask("liver")), "Eve")
+    settle(worklist, agree=True)
+    assert UNLISTED in kinds(worklist)
+    task = worklist.take_next("Dr. Sen", only=ONLY)
+    assert task is not None
+    assert UNLISTED in kinds(worklist)
+    worklist.set_state(task, "accepted", "Dr. Sen")
+    assert UNLISTED not in kinds(worklist)
+
+
+@pytest.mark.parametrize(
+    ("kind", "counts"),
+    [("state", True), ("to verify", True), ("verified", True), ("sent back", True), ("adjudicated", True)]
+    + [(kind, False) for kind in ("agree", "disagree", "take", "expire", "hand over", "reopen", "revisit", "seconds", "scores", "hide")],
+)
+def test_only_what_a_reader_says_about_a_mask_is_a_decision(worklist: Worklist, kind: str, counts: bool) -> None:
+    last = worklist.events()[-1]
+    reader = "atlas" if kind in ("agree", "disagree") else "Ada"
+    event = replace(last, case="x", organ="liver", reading=2, kind=kind, reader=reader, time="2026-11-21T10:00:00+00:00")
+    assert (("x", "liver", 2) in decided([event])) is counts
+    assert not decided([replace(event, reader="atlas")])

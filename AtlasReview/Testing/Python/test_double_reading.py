@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from AtlasReviewLib import double_reading
+from AtlasReviewLib import commands_progress, double_reading
 from AtlasReviewLib.assemble import assemble_case
 from AtlasReviewLib.assembly_dataset import verdicts_of_dataset
 from AtlasReviewLib.autosave import find_autosaves
@@ -17,6 +17,7 @@ from AtlasReviewLib.commands_doctor import findings_of
 from AtlasReviewLib.double_reading_case import SECOND, reading_case
 from AtlasReviewLib.review_case import load_review_case, sparse_of
 from AtlasReviewLib.review_policy import ReviewPolicy, write_policy
+from AtlasReviewLib.review_statistics import summed, works_of
 from AtlasReviewLib.review_verdicts import verdicts_of
 from AtlasReviewLib.revision_log import read_log
 from AtlasReviewLib.revisions import LOG_NAME, current_revision, history
@@ -177,10 +178,9 @@ def test_readings_that_disagree_wait_for_a_third_reader_and_a_or_b_says_no_name(
 
 
 @pytest.mark.parametrize("reading", [1, 2])
-def test_the_chosen_reading_becomes_a_revision_of_the_adjudicator(worklist: Worklist, reading: int) -> None:
+def test_the_chosen_reading_counts_and_stays_the_work_of_who_drew_it(worklist: Worklist, reading: int) -> None:
     compared(worklist, 1, 6)
     case = CaseFolder(worklist.folder / "first")
-    before = sha256_of(case.average.revised_mask("liver"))
     given = worklist.take_next("Dr. Sen")
     assert given is not None
     chosen = next(mask for mask in double_reading.readings(worklist, given) if mask.reading == reading)
@@ -189,11 +189,31 @@ def test_the_chosen_reading_becomes_a_revision_of_the_adjudicator(worklist: Work
     revision = current_revision(case, "liver")
     assert revision is not None
     assert chosen.file is not None
-    assert (revision.reader, revision.base_sha256) == ("Dr. Sen", before)
-    assert revision.comment == f"adjudicated: reading {chosen.name} was chosen; it has the dome"
+    assert revision.reader == ("Ada", "Bob")[reading - 1]
+    assert len(history(case, "liver")) == reading  # the first reading is there already
+    if reading == 2:
+        assert revision.comment == f"adjudicated: reading {chosen.name} was chosen; it has the dome, by Dr. Sen"
     assert np.array_equal(read_nifti(revision.file).array, read_nifti(chosen.file).array)
     assert done.revision == revision.id
     assert len(history(reading_case(case, 2), "liver")) == 1
+    assert findings_of(worklist.folder) == []
+    works = {work.reader: (work.revisions, work.adjudicated) for work in summed(works_of("d", worklist.events()), ("reader",))}
+    assert works == {"Ada": (1, 0), "Bob": (1, 0), "Dr. Sen": (0, 1)}
+    changed = [(organ, found[1].reader) for _, organ, found in commands_progress._changes(worklist.folder, {})]
+    assert sorted(changed) == [("liver", "Ada"), ("liver", "Bob")]
+
+
+def test_a_prediction_that_is_chosen_stays_a_prediction(worklist: Worklist, tmp_path: Path) -> None:
+    compared(worklist, 6, 0)
+    case = open_case(worklist.folder / "first")
+    given = worklist.take_next("Dr. Sen")
+    assert given is not None
+    name = next(mask.name for mask in double_reading.readings(worklist, given) if not mask.revised)
+    done = double_reading.use(worklist, given, name, "Dr. Sen")
+    assert (done.state, done.stage, done.revision) == (ACCEPTED, ADJUDICATED, "")
+    organ = assemble_case(case, tmp_path / "out").manifest["organs"]["liver"]
+    assert (organ["source"], organ["readers"]) == ("predicted", [])
+    assert (organ["review"]["reader"], organ["review"]["stage"]) == ("Dr. Sen", ADJUDICATED)
     assert findings_of(worklist.folder) == []
 
 
@@ -232,7 +252,8 @@ def test_choosing_a_reading_that_rejected_the_mask_rejects_it(worklist: Worklist
     given = worklist.take_next("Dr. Sen")
     assert given is not None
     name = next(mask.name for mask in double_reading.readings(worklist, given) if mask.verdict == REJECTED)
-    assert double_reading.use(worklist, given, name, "Dr. Sen").state == REJECTED
+    done = double_reading.use(worklist, given, name, "Dr. Sen")
+    assert (done.state, done.comment) == (REJECTED, f"adjudicated: reading {name} was chosen; rejected as: unusable")
 
 
 def test_a_reading_whose_file_was_changed_is_not_used(worklist: Worklist) -> None:
@@ -282,7 +303,8 @@ def test_an_open_disagreement_is_named_in_the_assembly_and_the_first_reading_cou
     chosen = next(mask.name for mask in double_reading.readings(worklist, given) if mask.reading == 2)
     double_reading.use(worklist, given, chosen, "Dr. Sen")
     after = assemble_case(case, tmp_path / "out").manifest
-    assert after["organs"]["liver"]["readers"] == ["Dr. Sen"]
+    assert after["organs"]["liver"]["readers"] == ["Bob"]
+    assert after["organs"]["liver"]["review"] == {"state": ACCEPTED, "reader": "Dr. Sen", "stage": ADJUDICATED, "readings": 2}
     assert not any("disagree" in note for note in after["notes"])
 
 
@@ -295,7 +317,7 @@ def test_an_adjudication_counts_although_a_reading_is_of_a_higher_level(worklist
     chosen = next(mask.name for mask in double_reading.readings(worklist, given) if mask.reading == 2)
     double_reading.use(worklist, given, chosen, "Cleo")
     assert verdicts_of_dataset(worklist.folder)["first"]["liver"].stage == ADJUDICATED
-    assert assemble_case(open_case(worklist.folder / "first"), tmp_path / "out").manifest["organs"]["liver"]["readers"] == ["Cleo"]
+    assert assemble_case(open_case(worklist.folder / "first"), tmp_path / "out").manifest["organs"]["liver"]["readers"] == ["Bob"]
 
 
 def test_a_round_takes_what_counts_and_no_second_reading(worklist: Worklist) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from AtlasReviewLib.assemble import assemble_case
+from AtlasReviewLib.dataset_card import CardOptions, collect_card
+from AtlasReviewLib.dataset_card_text import card_markdown
+from AtlasReviewLib.review_policy import ReviewPolicy, write_policy
 from AtlasReviewLib.review_verdicts import ReviewCount, count_states, verdicts_of
 from AtlasReviewLib.worklist import Worklist
 from AtlasReviewLib.worklist_merge import open_worklist
@@ -47,6 +50,27 @@ def test_a_rejected_organ_is_left_out_with_the_reason_and_others_stay(dataset: P
     combined = read_nifti(done.folder / "combined_labels.nii.gz")
     assert combined.array.any()
     assert not (done.folder / "segmentations" / "liver.nii.gz").exists()
+
+
+def test_a_mask_that_nobody_has_verified_yet_is_told_from_one_that_was(dataset: Path, tmp_path: Path) -> None:
+    write_policy(dataset, ReviewPolicy(verify=True))
+    (dataset / "readers.json").write_text(json.dumps({"Dr. Sen": 2, "Ada": 1}))
+    decide(dataset, "liver", "accepted")
+    worklist = decide(dataset, "spleen", "accepted")
+    task = worklist.take("first", "liver", "Dr. Sen")
+    case = open_case(dataset / "first")
+    for organ in ("liver", "spleen"):  # one is in the hands of the senior, one waits
+        manifest = assemble_case(case, tmp_path / "out").manifest
+        assert manifest["organs"][organ]["review"] == {"state": "accepted", "reader": "Ada", "stage": "verify"}
+        assert f"{organ}: Ada accepted it, and nobody has verified that yet." in manifest["notes"]
+    worklist.set_state(task, "accepted", "Dr. Sen")
+    after = assemble_case(case, tmp_path / "out").manifest
+    assert after["organs"]["liver"]["review"] == {"state": "accepted", "reader": "Dr. Sen", "stage": "verified"}
+    card = collect_card([after], CardOptions())
+    counts = {name: {what for what, count in organ["review"].items() if count} for name, organ in card["organs"].items()}
+    assert (counts["liver"], counts["spleen"]) == ({"accepted", "verified"}, {"accepted", "waiting to be verified"})
+    assert "| organ | accepted | waiting to be verified | verified | read twice | adjudicated |" in card_markdown(card, "x")
+    worklist.close()
 
 
 def test_a_later_verdict_makes_the_case_be_assembled_again(dataset: Path, tmp_path: Path) -> None:

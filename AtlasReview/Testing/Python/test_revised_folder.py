@@ -190,6 +190,31 @@ def test_a_segmentation_of_slicer_is_taken_over_segment_by_segment(dataset: Path
         assert np.array_equal(read_nifti(case.average.revised_mask(organ)).array, edited(case, organ).array)
 
 
+def test_two_segments_that_mean_one_organ_are_both_refused(dataset: Path, folder: Path) -> None:
+    case = open_case(dataset / "scan")
+    masks = {"liver": edited(case), "Liver": edited(case, step=2), "spleen": edited(case, "spleen")}
+    write_slicer_segmentation(folder / "scan.seg.nrrd", masks)
+    rows = take_over(dataset, folder)
+    assert [row.state for row in rows] == ["refused", "refused", "revised"]
+    assert "'liver' and 'Liver' are all liver" in rows[0].text
+    assert history(case, "liver") == []
+
+
+@pytest.mark.parametrize(("key", "value"), [("LabelValue", "0"), ("LabelValue", "-1"), ("Layer", "-1"), ("Layer", "9" * 30), ("Layer", "")])
+def test_a_segment_without_a_value_of_its_own_is_no_mask_and_nothing_of_its_file_is(
+    dataset: Path, folder: Path, key: str, value: str
+) -> None:
+    case = open_case(dataset / "scan")
+    write_slicer_segmentation(folder / "scan.seg.nrrd", {"liver": edited(case), "spleen": edited(case, "spleen")})
+    image = SimpleITK.ReadImage(str(folder / "scan.seg.nrrd"))
+    image.SetMetaData(f"Segment1_{key}", value)
+    SimpleITK.WriteImage(image, str(folder / "scan.seg.nrrd"))
+    (row,) = take_over(dataset, folder)
+    assert row.state == "refused"
+    assert "segment 1 has no layer and value" in row.text
+    assert history(case, "liver") == history(case, "spleen") == []
+
+
 def test_one_segment_without_a_good_name_is_the_organ_of_its_file(dataset: Path, folder: Path) -> None:
     write_slicer_segmentation(folder / "scan_liver.seg.nrrd", {"Segment_1": edited(open_case(dataset / "scan"))})
     assert told(take_over(dataset, folder)) == [("scan", "liver", "revised")]

@@ -197,8 +197,27 @@ def test_a_split_that_leaks_already_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"line 3: a has the patients 'p' and 'q'"):
         read_patients(table)
     table.write_text("name\na\n")
+    with pytest.raises(InputError, match="no column 'case'"):
+        read_patients(table)
+    table.write_text("case,patient\na,\n")
     with pytest.raises(InputError, match="no case or no patient"):
         read_patients(table)
+
+
+def test_a_list_of_patients_that_says_nothing_of_the_cases_closes_no_round(dataset: Path, tmp_path: Path) -> None:
+    accept(dataset, "first", "liver", corrected=False)
+    accept(dataset, "second", "liver", corrected=False)
+    table = tmp_path / "patients.csv"
+    useless = {"x,y\n": "no column 'case'", "case,patient\n": "names no case", "case,patient\nother,p\n": "none of the 2 cases"}
+    for text, said in useless.items():
+        table.write_text(text)
+        with pytest.raises(InputError, match=said):
+            CliRunner().invoke(APP, ["round", str(dataset), "--patients", str(table)], catch_exceptions=False)
+        assert round_folders(dataset) == []
+    table.write_text("case,patient\nfirst,p\n")
+    done = CliRunner().invoke(APP, ["round", str(dataset), "--patients", str(table)], catch_exceptions=False)
+    assert "warning: --patients does not name second: each was taken for a patient of its own" in done.stderr
+    assert read_round(round_folders(dataset)[0])["without_patient"] == ["second"]
 
 
 def test_agreement_of_no_round_is_empty() -> None:

@@ -11,9 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from AtlasReviewLib.commands_worklist import worklist_app
+from AtlasReviewLib.review_case import load_review_case
+from AtlasReviewLib.where_to_look import where_to_look
 from AtlasReviewLib.worklist import Worklist
 from AtlasSegmentLib.errors import AtlasError, InputError
-from review_data import make_dataset
+from review_data import make_dataset, make_review_case, scores
 
 pytest_plugins = ("postgres_server",)
 ADA = ("--reader", "Ada")
@@ -46,6 +48,33 @@ def as_json(*arguments: object) -> Any:
     return json.loads(atlas(*arguments, "--json"))
 
 
+def test_who_takes_a_task_is_told_where_to_look(tmp_path: Path) -> None:
+    folder = tmp_path / "hospital"
+    case = make_review_case(folder / "one", ("liver", "spleen"), scores(liver=500.0))
+    atlas("build", folder)
+    said = atlas("next", folder, *ADA).splitlines()
+    assert said[0] == "one liver: yours for 12 hours"
+    assert said[1:] == [f"  {line}" for line in where_to_look(case, "liver").lines()]
+    assert said[1].startswith("  hot spot 1: ")
+    found = as_json("take", folder, "one", "liver", *ADA)
+    assert (found["case"], found["organ"]) == ("one", "liver")
+    assert [spot["ras_mm"] for spot in found["hot_spots"]] == [
+        list(spot.center) for spot in load_review_case(case.folder, "liver").hot_spots
+    ][:3]
+    assert found["worst_axial_slice"]["cm2"] > 0
+    assert "hot spot" not in atlas("list", folder)
+    assert atlas("take", folder, "one", "spleen", *ADA) == "one spleen: yours for 12 hours\n"
+
+
+def test_a_damaged_map_keeps_nobody_from_a_task(tmp_path: Path) -> None:
+    folder = tmp_path / "hospital"
+    case = make_review_case(folder / "one", ("liver",), scores(liver=500.0))
+    atlas("build", folder)
+    case.average.map("attention", "liver").write_bytes(b"broken")
+    found = as_json("take", folder, "one", "liver", *ADA)
+    assert (found["state"], found["hot_spots"], found["worst_axial_slice"]) == ("taken", [], None)
+
+
 def test_a_review_from_the_first_task_to_the_last(dataset: Path, tmp_path: Path) -> None:
     assert "8 tasks (8 waiting)" in atlas("build", dataset)
     task = as_json("next", dataset, *ADA)
@@ -76,7 +105,11 @@ def test_lists_go_in_and_out(dataset: Path, tmp_path: Path) -> None:
     atlas("build", dataset)
     assert "2 lines" in atlas("export", dataset, "priority", tmp_path / "priority.csv")
     (tmp_path / "mine.csv").write_text("zlast,liver\nelsewhere,liver\n")
-    assert "1 tasks ordered by mine.csv" in atlas("import", dataset, "priority", tmp_path / "mine.csv", code=1)
+    with pytest.raises(InputError, match="elsewhere liver; nothing was changed"):
+        atlas("import", dataset, "priority", tmp_path / "mine.csv")
+    assert as_json("list", dataset)["tasks"][0]["case"] == "first"
+    told = atlas("import", dataset, "priority", tmp_path / "mine.csv", "--known-only")
+    assert "1 task ordered by mine.csv; 7 that it does not name come after them; 1 name passed over" in told
     assert as_json("next", dataset, *ADA)["case"] == "zlast"
     atlas("build", dataset, "--by-scores")
     assert as_json("next", dataset, *ADA)["case"] == "first"
@@ -84,8 +117,47 @@ def test_lists_go_in_and_out(dataset: Path, tmp_path: Path) -> None:
 
 def test_an_empty_list_has_no_next_task(dataset: Path) -> None:
     atlas("build", dataset)
-    assert "nothing is left" in atlas("next", dataset, *ADA, "--case", "none")
-    assert as_json("next", dataset, *ADA, "--level", 2) is None
+    bob = ("--reader", "Bob", "--case", "second", "--organ", "liver")
+    atlas("take", dataset, "second", "liver", *ADA)
+    assert "nothing is left" in atlas("next", dataset, *bob)
+    assert as_json("next", dataset, *bob) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "remedy"),
+    [
+        (("--organ", "lver"), "Did you mean liver?"),
+        (("--case", "secnd"), "Did you mean second?"),
+        (("--level", 2), "Leave out --level"),
+    ],
+)
+def test_a_typing_error_is_not_the_end_of_the_work(made: Path, tmp_path: Path, asked: tuple[str, ...], remedy: str) -> None:
+    dataset = Path(shutil.copytree(made, tmp_path / "hospital"))
+    atlas("build", dataset)
+    with pytest.raises(InputError, match=r"no organ 'lver'|no case 'secnd'|Ada has level 0") as refused:
+        atlas("next", dataset, *ADA, *asked)
+    assert remedy in refused.value.remedy
+
+
+def test_a_task_that_is_not_there_is_answered_with_names_that_are_close(dataset: Path) -> None:
+    atlas("build", dataset)
+    for case, organ, close in (("first", "livre", "liver"), ("frst", "liver", "first")):
+        with pytest.raises(AtlasError, match=f"Did you mean {close}"):
+            atlas("take", dataset, case, organ, *ADA)
+
+
+def test_a_name_that_readers_json_does_not_have_is_noticed(made: Path, tmp_path: Path) -> None:
+    dataset = Path(shutil.copytree(made, tmp_path / "hospital"))
+    (dataset / "readers.json").write_text(json.dumps({"Dr. Ada": "senior", "Ben": "junior"}))
+    atlas("build", dataset)
+    done = CliRunner().invoke(worklist_app(), ["next", str(dataset), "--reader", "Dr.Adda"])
+    assert done.exit_code == 0
+    assert "names no reader 'Dr.Adda'" in done.stderr
+    assert "Did you mean Dr. Ada?" in done.stderr
+    with pytest.raises(InputError, match=r"Did you mean Dr\. Ada"):
+        atlas("hand-over", dataset, "zlast", "spleen", "--to", "Dr. Adda", "--reader", "Ben")
+    assert "waits for Dr. Ada" in atlas("hand-over", dataset, "zlast", "spleen", "--to", "Dr. Ada", "--reader", "Ben")
+    assert not CliRunner().invoke(worklist_app(), ["next", str(dataset), "--reader", "Ben"]).stderr
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from AtlasReviewLib.server_remedies import remedy_of
 from AtlasReviewLib.worklist import Worklist
 from AtlasReviewLib.worklist_place import ENVIRONMENT, FILE, checked_url, place_of, without_password
 from AtlasSegmentLib.errors import AtlasError, DatasetError, InputError, StorageError
@@ -69,6 +70,12 @@ def test_a_password_in_the_file_or_on_the_command_line_is_refused_and_never_show
     place = place_of(tmp_path, environment={ENVIRONMENT: url})
     assert SECRET in place.url
     assert SECRET not in repr(place) + place.shown
+
+
+def test_a_user_whom_the_server_does_not_know_is_told_how_to_name_another() -> None:
+    said = 'connection failed: connection to server at "10.0.0.1", port 5432 failed: FATAL:  role "root" does not exist'
+    assert "PGUSER" in remedy_of(said)
+    assert "pgpass" in remedy_of("connection timeout expired")
 
 
 def test_a_server_that_cannot_be_reached_is_named_without_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -479,3 +479,15 @@ def test_a_reader_role_does_all_of_it_and_cannot_turn_one_reading_into_the_other
             db.connection.execute(text(statement))
     worklist.close()
     postgres.run("DROP OWNED BY team_reader", "DROP ROLE team_reader", database=database)  # type: ignore[attr-defined]
+
+
+def test_whose_lease_ran_out_is_told_that_the_task_is_gone_and_not_that_it_cannot_be_decided(verified: Worklist) -> None:
+    task = taken(verified, "Ada")
+    with verified.store.writing() as db:
+        db.set(db.row(task.case, task.organ), {"session": "elsewhere/00000000/1", "lease_until": PAST})
+        lease.expire(db)
+    with pytest.raises(TaskTakenError, match="in the hands of nobody by now"):
+        verified.set_state(task, ACCEPTED, "Ada")
+    verified.set_state(verified.take(task.case, task.organ, "Dr. Sen"), ACCEPTED, "Dr. Sen")
+    with pytest.raises(TaskTakenError, match="Sen by now"):
+        verified.set_state(task, ACCEPTED, "Ada")

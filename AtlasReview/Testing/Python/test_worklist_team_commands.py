@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -46,6 +47,11 @@ def dataset(request: pytest.FixtureRequest, made: Path, tmp_path: Path) -> Path:
     if request.param == "postgres":
         (folder / "worklist.json").write_text(json.dumps({"url": request.getfixturevalue("postgres").empty_worklist()}))
     return folder
+
+
+@pytest.fixture
+def sqlite(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "hospital"))
 
 
 def run(app: typer.Typer, *arguments: object, code: int = 0) -> str:
@@ -138,15 +144,126 @@ def test_two_readings_from_the_first_task_to_the_adjudication(dataset: Path, tmp
         atlas("adjudicate", dataset, "first", "liver", "--use", "A", "--reader", "Cleo")
     with pytest.raises(InputError, match="no reading 'X'"):
         atlas("adjudicate", dataset, "first", "liver", "--use", "X", "--reader", "Dr. Sen")
+    assert (row["verdict_a"], row["verdict_b"], row["why"]) == ("accepted", "accepted", "Dice below 0.9, NSD below 0.9")
+    assert "atlas worklist adjudicate" in atlas("disagreements", dataset)
     listed = as_json("list", dataset, "--case", "first", "--organ", "liver")["tasks"]
     assert [(task["state"], task["reading"]) for task in listed] == [("waiting", 1)]  # the typing error cost nothing
     told = atlas("adjudicate", dataset, "first", "liver", "--use", "B", "--reader", "Dr. Sen", "--comment", "=SUM(1)")
-    assert "reading B counts" in told
+    assert "reading B counts (accepted, " in told
+    assert " ml)" in told
     assert as_json("disagreements", dataset)["disagreements"] == []
     atlas("disagreements", dataset, "--all", "--csv", tmp_path / "all.csv")
     (line,) = csv.DictReader((tmp_path / "all.csv").read_text().splitlines())
-    assert (line["state"], line["adjudicator"]) == ("adjudicated", "Dr. Sen")
+    assert (line["state"], line["adjudicator"]) == ("accepted, adjudicated", "Dr. Sen")
+    assert "accepted, adjudicated" in atlas("list", dataset, "--state", "accepted")  # in the same words
     assert {"Ada", "Bob", "Dr. Sen"} <= {event["reader"] for event in as_json("history", dataset, "first", "liver")["events"]}
+
+
+def test_the_masks_of_two_readings_are_written_without_who_drew_them(sqlite: Path, tmp_path: Path) -> None:
+    atlas("policy", sqlite, "--double", 1)
+    atlas("build", sqlite)
+    read(sqlite, tmp_path, "Ada", 1)
+    read(sqlite, tmp_path, "Bob", 6, 2)
+    with pytest.raises(InputError, match="lies in the dataset"):
+        atlas("disagreements", sqlite, "--masks", sqlite / "out")
+    out = tmp_path / "out"
+    assert "first_liver_A.nii.gz" in atlas("disagreements", sqlite, "--masks", out)
+    assert sorted(file.name for file in out.iterdir()) == [f"first_liver_{name}.nii.gz" for name in ("A", "B", "prediction")]
+    grid = read_nifti(CaseFolder(sqlite / "first").average.mask("liver"))
+    found = {name: read_nifti(out / f"first_liver_{name}.nii.gz") for name in ("A", "B", "prediction")}
+    for file, mask in zip(sorted(out.iterdir()), found.values(), strict=True):
+        assert np.allclose(mask.affine, grid.affine)
+        bare = gzip.decompress(file.read_bytes()) + file.read_bytes()[:64]
+        assert not any(name in bare for name in (b"Ada", b"Bob", b"revised", b"reading"))
+    assert np.array_equal(found["prediction"].array > 0, grid.array > 0)
+    moved = {by: np.roll(grid.array, by, 0) > 0 for by in (1, 6)}
+    assert {by for by, mask in moved.items() for name in "AB" if np.array_equal(found[name].array > 0, mask)} == {1, 6}
+    with pytest.raises(InputError, match="no empty folder"):
+        atlas("disagreements", sqlite, "--masks", out)
+
+
+def test_one_who_rejects_and_one_who_accepts_is_a_disagreement_with_a_reason(sqlite: Path) -> None:
+    atlas("policy", sqlite, "--double", 1)
+    atlas("build", sqlite)
+    for reader, reading, verdict in (("Ada", 1, ("accepted",)), ("Bob", 2, ("rejected", "--comment", "no liver"))):
+        atlas("take", sqlite, "first", "liver", "--reader", reader, "--reading", reading)
+        atlas("decide", sqlite, "first", "liver", *verdict, "--reader", reader)  # finds their own reading
+    (row,) = as_json("disagreements", sqlite)["disagreements"]
+    assert {row["verdict_a"], row["verdict_b"]} == {"accepted", "rejected"}
+    assert (row["dice"], row["why"]) == (1.0, "one rejected it")
+    name = "A" if row["verdict_a"] == "rejected" else "B"
+    told = atlas("adjudicate", sqlite, "first", "liver", "--use", name, "--reader", "Dr. Sen")
+    assert f"is rejected: reading {name} counts (rejected, " in told
+
+
+def test_a_second_reading_is_named_and_found_without_its_number(dataset: Path, tmp_path: Path) -> None:
+    atlas("policy", dataset, "--double", 1)
+    atlas("build", dataset)
+    atlas("take", dataset, "first", "liver", "--reader", "Ada")
+    told = atlas("next", dataset, "--reader", "Bob", "--case", "first", "--organ", "liver")
+    assert told.startswith("first liver (second reading): yours for 12 hours")
+    assert "decide" in told
+    assert "--reader Bob --reading 2" in told
+    assert "Ada" not in told
+    assert "(second reading): is waiting" in atlas("release", dataset, "first", "liver", "--reader", "Bob")
+    assert "(second reading): yours" in atlas("take", dataset, "first", "liver", "--reader", "Bob")
+    mask = read_nifti(CaseFolder(dataset / "first").average.mask("liver"))
+    write_nifti(tmp_path / "mask.nii.gz", mask.with_array(np.roll(mask.array, 6, 0)))
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(commands.revise_command)
+    run(app, dataset / "first", "liver", "--mask", tmp_path / "mask.nii.gz", "--reader", "Bob")
+    assert not CaseFolder(dataset / "first").average.revised_mask("liver").exists()  # the first reading's
+    assert "(second reading): is accepted by Bob" in atlas("decide", dataset, "first", "liver", "accepted", "--reader", "Bob")
+    assert "(second reading): waits" in atlas("reopen", dataset, "first", "liver", "--reader", "Bob", "--reason", "the dome")
+    assert as_json("take", dataset, "first", "liver", "--reader", "Ada")["reading"] == 1
+
+
+def test_a_task_that_was_sent_back_says_so_and_why(sqlite: Path, tmp_path: Path) -> None:
+    atlas("policy", sqlite, "--verify")
+    atlas("build", sqlite)
+    read(sqlite, tmp_path, "Ada", 1)
+    told = atlas("next", sqlite, "--reader", "Dr. Sen", "--level", 2)
+    assert "to verify: accepted by Ada" in told
+    atlas("send-back", sqlite, "first", "liver", "--reader", "Dr. Sen", "--comment", "half of it is enough")
+    told = atlas("next", sqlite, "--reader", "Ada")
+    assert "sent back by Dr. Sen to Ada: half of it is enough" in told
+    assert as_json("take", sqlite, "first", "liver", "--reader", "Ada")["why"] == ["sent back by Dr. Sen to Ada: half of it is enough"]
+
+
+def test_a_comment_does_not_stand_beside_the_name_of_somebody_else(sqlite: Path) -> None:
+    atlas("policy", sqlite, "--verify")
+    atlas("build", sqlite)
+    atlas("take", sqlite, "first", "liver", "--reader", "Ada")
+    atlas("decide", sqlite, "first", "liver", "accepted", "--reader", "Ada", "--comment", "half of it is enough")
+    (task,) = as_json("list", sqlite, "--case", "first", "--organ", "liver")["tasks"]
+    assert (task["author"], task["comment"]) == ("Ada", "half of it is enough")
+    atlas("take", sqlite, "first", "liver", "--reader", "Dr. Sen")
+    atlas("decide", sqlite, "first", "liver", "accepted", "--reader", "Dr. Sen")
+    (task,) = as_json("list", sqlite, "--case", "first", "--organ", "liver", "--state", "accepted")["tasks"]
+    assert (task["reader"], task["comment"]) == ("Dr. Sen", "")
+    assert "half of it is enough" in atlas("history", sqlite, "first", "liver")
+
+
+def test_what_an_earlier_policy_asked_for_is_told(sqlite: Path, tmp_path: Path) -> None:
+    atlas("policy", sqlite, "--verify")
+    atlas("build", sqlite)
+    read(sqlite, tmp_path, "Ada", 1)
+    assert "earlier policy" not in atlas("policy", sqlite, "--double", 1)
+    atlas("build", sqlite)
+    atlas("take", sqlite, "second", "liver", "--reader", "Ada", "--reading", 2)
+    told = atlas("policy", sqlite, "--no-verify", "--double", 0)
+    assert "1 task still waits to be verified, as an earlier policy asked: a reader of level 2 does that" in told
+    assert "7 second readings of an earlier policy are open" in told
+    built = atlas("build", sqlite)
+    assert "1 task still waits to be verified" in built
+    assert "1 second reading of an earlier policy is open" in built
+
+
+def test_tasks_and_second_readings_are_counted_alike(sqlite: Path) -> None:
+    atlas("policy", sqlite, "--double", 1)
+    assert "8 tasks (8 waiting), 8 of them read twice: 16 readings" in atlas("build", sqlite)
+    assert "8 tasks and 8 second readings" in atlas("list", sqlite)
+    assert "1 task and 1 second reading" in atlas("list", sqlite, "--case", "first", "--organ", "liver")
 
 
 def test_progress_tells_how_far_readers_agree(dataset: Path, tmp_path: Path) -> None:
@@ -158,7 +275,7 @@ def test_progress_tells_how_far_readers_agree(dataset: Path, tmp_path: Path) -> 
     assert (found["readers"], found["organ"], found["tasks"], found["open"], found["adjudicated"]) == (["Ada", "Bob"], "liver", 1, 1, 0)
     assert 0 < found["dice"] < 0.9
     told = progress(dataset, "--html", tmp_path / "progress.html")
-    assert "1 tasks were read twice, 7 still have to be. 0 of them agree, 1 wait for a third reader, 0 were adjudicated." in told
+    assert "Read twice: 1 task (7 to come). Of these: 0 in agreement, 1 waiting for a third reader, 0 adjudicated." in told
     assert "Agreement of two readings" in told
     page = (tmp_path / "progress.html").read_text()
     assert "Ada and Bob" in page
@@ -178,6 +295,21 @@ def test_findings_of_a_file_or_of_checks_that_run_now_place_tasks(dataset: Path,
     found = as_json("build", dataset, "--check")
     assert found["problems"] == []
     assert any(task["reason"] for task in as_json("list", dataset)["tasks"])
+
+
+def test_a_finding_is_seen_in_the_list_and_by_who_takes_the_task(sqlite: Path, tmp_path: Path) -> None:
+    from AtlasQualityLib.checks_finding import Finding, findings_csv
+
+    table = tmp_path / "findings.csv"
+    table.write_text(findings_csv([Finding("hospital", "zlast", "spleen", "side", "error", "On the wrong side.", "Look.")]))
+    atlas("build", sqlite, "--findings", table)
+    (task,) = as_json("list", sqlite, "--case", "zlast", "--organ", "spleen")["tasks"]
+    finding = task["reason"].split("; ")[-1]
+    assert "wrong side" in finding
+    shown = atlas("list", sqlite)
+    assert "why" in shown
+    assert "wrong side" in shown
+    assert f"found by atlas check: {finding}" in atlas("take", sqlite, "zlast", "spleen", "--reader", "Ada")
 
 
 def comparison(case: str, readers: tuple[str, str], spots: tuple[int, int, int, int], dice: float = 0.8, left: bool = False) -> Comparison:
@@ -209,5 +341,5 @@ def test_second_readings_count_as_work_of_their_readers(dataset: Path, tmp_path:
     read(dataset, tmp_path, "Bob", 1, 2)
     worklist = Worklist(dataset)
     works = {work.reader: work for work in works_summed(works_of("hospital", worklist.events()), ("reader",))}
-    assert [(works[name].tasks, works[name].revisions, works[name].accepted) for name in ("Ada", "Bob")] == [(1, 0, 1), (1, 0, 1)]
+    assert [(works[name].tasks, works[name].revisions, works[name].accepted) for name in ("Ada", "Bob")] == [(1, 1, 1), (1, 1, 1)]
     assert comparisons_of("hospital", worklist.pairs())[0].readers == ("Ada", "Bob")
