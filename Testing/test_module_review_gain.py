@@ -142,7 +142,7 @@ def test_tasks_without_a_known_error_come_last_and_are_told(desk: Desk, dataset:
     desk.open(dataset)
     by_gain(desk)
     assert [row[1] for row in desk.rows][-2:] == ["third", "third"]
-    assert "Of 2 more tasks it is not known." in desk.ui.stopLabel.text
+    assert "Of 2 tasks (liver, spleen)" in desk.ui.stopLabel.text
 
 
 def test_without_a_dataset_nothing_is_said(open_module: Callable[[str], Any]) -> None:

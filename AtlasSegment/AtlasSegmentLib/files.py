@@ -139,7 +139,7 @@ def read_json(path: Path) -> Any:
         InputError: It is missing, unreadable, not JSON, or nested too deeply to be read.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))  # some editors put a byte order mark before it
+        return json.loads(Path(path).read_text(encoding="utf-8").removeprefix("\ufeff"))  # some editors put a byte order mark there
     except OSError as error:
         message = f"{path}: cannot be read ({error.strerror or error})."
         raise InputError(message, "Check the path and its permissions.") from error

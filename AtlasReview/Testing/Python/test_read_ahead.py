@@ -51,7 +51,8 @@ def test_a_task_that_was_read_ahead_is_given_without_reading_again(case: CaseFol
     gate.go.set()
     ahead = ReadAhead(gate)
     ahead.request(case.folder, "liver").result()
-    assert ahead.key == (case.folder, "liver")
+    assert ahead.key is not None
+    assert ahead.key[:2] == (case.folder, "liver")
     ahead.request(case.folder, "liver")
     assert ahead.take().organ == "liver"
     assert gate.calls == 1
