@@ -6,17 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
 from AtlasReviewLib.scene import TaskNodes, remove_with_display
-from AtlasReviewLib.scene_mask import grid_in_scene
-from AtlasSegmentLib.scene import ROLE
-from AtlasSegmentLib.scene_segmentation import add_segment
-from AtlasSegmentLib.sparse import SparseVolume, is_empty
-from AtlasSegmentLib.volume import Volume
+from AtlasReviewLib.scene_outline import Outline, show_outline
+from AtlasSegmentLib.sparse import SparseVolume
 
 READING = "reading"
 """Role of the nodes that show a reading."""
@@ -143,23 +139,6 @@ def _slice_node(view: str) -> Any:
 
 def _reading_node(nodes: TaskNodes, name: str, mask: SparseVolume, view: Any) -> Any:
     """Show a mask as an outline in one slice view, and nowhere else."""
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"Reading {name}")
-    node.SetAttribute(ROLE, READING)
-    node.SetSaveWithScene(False)
-    node.SetHideFromEditors(True)
-    node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    with slicer.util.NodeModify(display):
-        display.SetVisibility3D(False)
-        display.SetVisibility2DFill(False)
-        display.SetVisibility2DOutline(True)
-        display.SetSliceIntersectionThickness(_THICKNESS)
-        display.AddViewNodeID(view.GetID())
-    affine = grid_in_scene(nodes, mask.grid).affine
-    shift = np.eye(4)
-    shift[:3, 3] = [side.start for side in mask.box]
-    volume = Volume(np.zeros((1, 1, 1), np.uint8), affine) if is_empty(mask.box) else Volume(mask.crop, affine @ shift)
-    segment = node.GetSegmentation().GetSegment(add_segment(node, nodes.segment, volume))
-    segment.SetColor(*COLORS[name])
+    node, segment = show_outline(nodes, mask, Outline(READING, f"Reading {name}", COLORS[name], _THICKNESS), view)
     segment.SetName(f"Reading {name}")
     return node
