@@ -8,7 +8,8 @@ stages, and no more than `ALIVE` cases are in memory.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
@@ -35,14 +36,15 @@ class Turns:
     def run(
         self,
         prepare: Callable[[], Prepared | None],
-        compute: Callable[[Prepared], Iterable[Computed]],
+        compute: Callable[[Prepared], Sequence[Callable[[], Computed]]],
         finish: Callable[[Computed], Finished],
     ) -> list[Finished]:
         """Take one case through its stages.
 
         Args:
             prepare: Reads what the network needs; None when there is nothing to compute.
-            compute: Gives one or several pieces of work for `finish`, each computed when it is asked for.
+            compute: Gives the pieces of work, each computed when it is called. Their number is known before, so that a case
+                whose last piece is written ends without waiting for the network once more.
             finish: Resamples and writes a piece; it is forgotten before the next is computed.
 
         Returns:
@@ -56,27 +58,24 @@ class Turns:
                 prepared = prepare()
                 if prepared is None:
                     return []
-                pieces: Iterator[Computed] = iter(compute(prepared))
-                del prepared  # from now on `compute` decides how long it lives
+                pieces = deque(compute(prepared))
+                del prepared  # from now on the pieces decide how long it lives
                 self._compute.acquire()
                 prepare_turn.release()
-            finished: list[Finished] = []
-            while self._next(pieces, finish, finished):
+            finished = [self._next(pieces, finish)]
+            while pieces:
                 self._compute.acquire()
+                finished.append(self._next(pieces, finish))
             return finished
 
-    def _next(self, pieces: Iterator[Computed], finish: Callable[[Computed], Finished], finished: list[Finished]) -> bool:
-        """Compute one piece with the turn that is held, and finish it; return whether there was one."""
+    def _next(self, pieces: deque[Callable[[], Computed]], finish: Callable[[Computed], Finished]) -> Finished:
+        """Compute the next piece with the turn that is held, and finish it."""
         with _held(self._compute, is_taken=True) as compute_turn:
-            try:
-                piece = next(pieces)
-            except StopIteration:
-                return False
+            piece = pieces.popleft()()
             self._finish.acquire()
             compute_turn.release()
         with _held(self._finish, is_taken=True):
-            finished.append(finish(piece))
-        return True
+            return finish(piece)
 
 
 TURNS = Turns()
@@ -194,7 +193,9 @@ class _Board:
 
 
 def run_staged(
-    prepare: Callable[[], Prepared | None], compute: Callable[[Prepared], Iterable[Computed]], finish: Callable[[Computed], Finished]
+    prepare: Callable[[], Prepared | None],
+    compute: Callable[[Prepared], Sequence[Callable[[], Computed]]],
+    finish: Callable[[Computed], Finished],
 ) -> list[Finished]:
     """Take one case through its stages with the turns of this process; see `Turns.run`."""
     return TURNS.run(prepare, compute, finish)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from AtlasSegmentLib.volume_io import check_ct, label_values, read_volume, write
 
 _CHANNEL = re.compile(r"(?P<case>.+)_0000", re.DOTALL)
 ARGUMENTS = "predict_from_raw_data_args.json"
+Labelled: TypeAlias = tuple[Volume, NnunetPrediction | None]
+"""Label map of an image, and the prediction where its probabilities are asked for."""
 
 
 @dataclass(frozen=True)
@@ -109,17 +112,10 @@ def predict_image(request: PredictRequest, progress: ProgressCallback = ignore_p
         check_ct(image)
         return image
 
-    def compute(image: Volume) -> Iterator[tuple[Volume, NnunetPrediction | None]]:
-        settings = replace(request.settings, body=request.settings.body and request.first_stage is None)
-        part = looked_at(image, None, settings, model.spec.orientation)
-        before = _first_stage(request, part, model.spec.table)
-        if request.probabilities:
-            prediction = model.predict(part, settings, progress, before)
-            yield _on_image(prediction.labels, part, image), prediction
-        else:
-            yield _on_image(model.labels(part, settings, progress, before), part, image), None
+    def compute(image: Volume) -> list[Callable[[], Labelled]]:
+        return [partial(_labels_of, image, model, request, progress)]
 
-    def finish(result: tuple[Volume, NnunetPrediction | None]) -> dict[str, Any]:
+    def finish(result: Labelled) -> dict[str, Any]:
         labels, prediction = result
         if prediction is not None:
             from AtlasSegmentLib.nnunet_probabilities import write_probabilities
@@ -129,6 +125,17 @@ def predict_image(request: PredictRequest, progress: ProgressCallback = ignore_p
         return {"case": request.target.name, "file": str(request.target), "shape": list(labels.shape), "engine": model.engine}
 
     return run_staged(prepare, compute, finish)[0]
+
+
+def _labels_of(image: Volume, model: NnunetModel, request: PredictRequest, progress: ProgressCallback) -> Labelled:
+    """Return the label map of an image, and what its probabilities are written from where they are asked for."""
+    settings = replace(request.settings, body=request.settings.body and request.first_stage is None)
+    part = looked_at(image, None, settings, model.spec.orientation)
+    before = _first_stage(request, part, model.spec.table)
+    if request.probabilities:
+        prediction = model.predict(part, settings, progress, before)
+        return _on_image(prediction.labels, part, image), prediction
+    return _on_image(model.labels(part, settings, progress, before), part, image), None
 
 
 def _on_image(labels: Array, part: Volume, image: Volume) -> Volume:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from AtlasSegmentLib import intake
 from AtlasSegmentLib.case_folder import CaseFolder
@@ -23,6 +24,9 @@ from AtlasSegmentLib.segment_case import ModelRun, SegmentOptions, read_case_ct
 from AtlasSegmentLib.volume import Grid, Volume
 
 __all__ = ["SegmentRequest", "cached_model", "read_region", "segment", "segment_briefly"]
+
+Piece: TypeAlias = tuple[ModelRun, Prediction, Grid, ProgressCallback]
+"""What one model computed of a case, and what writes it needs."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +78,18 @@ def segment(request: SegmentRequest, progress: ProgressCallback = ignore_progres
         runs = [run for run in runs if not run.is_finished]
         return (runs, read_case_ct(request.case)) if runs else None
 
-    def compute(prepared: tuple[list[ModelRun], Volume]) -> Iterator[tuple[ModelRun, Prediction, Grid, ProgressCallback]]:
+    def compute(prepared: tuple[list[ModelRun], Volume]) -> list[Callable[[], Piece]]:
         runs, ct = prepared
-        for number, run in enumerate(runs):
 
-            def of_all(fraction: float, message: str, number: int = number, name: str = run.name) -> None:
-                progress((number + fraction) / len(runs), f"{name}: {message}")
+        def predicted(number: int, run: ModelRun) -> Piece:
+            def of_all(fraction: float, message: str) -> None:
+                progress((number + fraction) / len(runs), f"{run.name}: {message}")
 
-            yield run, run.predict(ct, of_all), ct.grid, of_all
+            return run, run.predict(ct, of_all), ct.grid, of_all
 
-    def finish(piece: tuple[ModelRun, Prediction, Grid, ProgressCallback]) -> tuple[str, dict[str, Any]]:
+        return [partial(predicted, number, run) for number, run in enumerate(runs)]
+
+    def finish(piece: Piece) -> tuple[str, dict[str, Any]]:
         run, prediction, grid, of_all = piece
         return run.name, run.write(prediction, grid, of_all)
 

@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,10 @@ class Watch:
             return self._stage("prepare", item, progress)
 
         def compute(prepared: Volume) -> Any:
-            for _ in range(self.pieces):
-                yield self._stage("compute", item, progress)
-            del prepared
+            return [partial(computed, prepared) for _ in range(self.pieces)]
+
+        def computed(_prepared: Volume) -> Volume:
+            return self._stage("compute", item, progress)
 
         def finish(computed: Volume) -> int:
             del computed
@@ -163,9 +165,12 @@ def test_a_finished_case_does_not_wait_for_the_network() -> None:
         progress(0.0, item)
 
         def compute(_: str) -> Any:
+            return [wait_for_the_other]
+
+        def wait_for_the_other() -> str:
             running.set()
             assert skipped.wait(SECONDS)
-            yield item
+            return item
 
         if item == "long":
             return {"found": turns.run(lambda: item, compute, lambda piece: piece)}
@@ -176,6 +181,33 @@ def test_a_finished_case_does_not_wait_for_the_network() -> None:
 
     outcomes = run_cases(["long", "there"], step, name_of, overlap=True)
     assert [outcome.state for outcome in outcomes] == ["done", "skipped"]
+
+
+def test_a_written_case_does_not_wait_for_the_network_once_more() -> None:
+    turns, held, ended = Turns(), threading.Event(), threading.Event()
+
+    def step(item: str, progress: ProgressCallback) -> dict[str, Any]:
+        progress(0.0, item)
+
+        def compute(_: str) -> Any:
+            return [hold if item == "long" else lambda: item]
+
+        def hold() -> str:
+            held.set()
+            assert ended.wait(SECONDS)
+            return item
+
+        def finish(piece: str) -> str:
+            assert item == "long" or held.wait(SECONDS)
+            return piece
+
+        found = turns.run(lambda: item, compute, finish)
+        if item == "short":
+            ended.set()
+        return {"found": found}
+
+    outcomes = run_cases(["short", "long"], step, name_of, overlap=True)
+    assert [outcome.state for outcome in outcomes] == ["done", "done"]
 
 
 def test_progress_never_goes_back_and_ends_at_one() -> None:
