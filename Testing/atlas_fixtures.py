@@ -8,7 +8,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("atlas", deadline=None)  # how long an example takes depends on what else the machine does
+_EXAMPLES = int(os.environ.get("ATLAS_EXAMPLES", "50"))  # of each property; more of them for a night's run
+# Without a deadline: how long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("atlas", deadline=None, max_examples=_EXAMPLES)
 hypothesis.settings.load_profile("atlas")
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -15,7 +15,7 @@ from AtlasSegmentLib import nifti
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.classes import class_of, paint
 from AtlasSegmentLib.errors import DatasetError, InputError
-from AtlasSegmentLib.files import sha256_of
+from AtlasSegmentLib.files import sha256_of, storage_errors
 from AtlasSegmentLib.outdated import remove_outdated
 from AtlasSegmentLib.postprocess_sparse import postprocess_sparse
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
@@ -106,6 +106,8 @@ def average_case(
     keep_hand_edits(case)
     remove_outdated(case.average, case.average.run_record, ["segmentations"], [("segmentations", organ) for organ in organs])
     step.begin()
+    with storage_errors(case.average.predicted_dice):
+        case.average.predicted_dice.unlink(missing_ok=True)  # it was of the masks before
     results = _write_average(case, grid, models, organs, options, progress)
     return step.finish({"organs": results})
 

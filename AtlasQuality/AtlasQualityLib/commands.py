@@ -12,6 +12,7 @@ from AtlasQualityLib import commands_checks, evaluation
 from AtlasQualityLib.attention import RULE, AttentionOptions, attention_case
 from AtlasQualityLib.average import AverageOptions, average_case
 from AtlasQualityLib.commands_compare import TableOption, compare_command
+from AtlasQualityLib.commands_quality import quality_app
 from AtlasQualityLib.error_map import Calibration, read_calibration, write_calibration
 from AtlasQualityLib.priority import (
     ORDERS,
@@ -46,6 +47,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("evaluate")(evaluate_command)
     app.command("compare")(compare_command)
     commands_checks.add_to(app)
+    app.add_typer(quality_app(), name="quality")
 
 
 def average_command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from AtlasQualityLib.metrics_boxes import label_boxes
 from AtlasSegmentLib import geometry
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import DatasetError, InputError
-from AtlasSegmentLib.files import read_json, write_json
+from AtlasSegmentLib.files import read_json
 from AtlasSegmentLib.labels import structure_for
 from AtlasSegmentLib.resample import resample
 from AtlasSegmentLib.sparse import EMPTY_BOX, SparseVolume, from_dense, is_empty, read_sparse, union
@@ -106,12 +108,10 @@ def masks_of_labels(labels: LabelVolume, name: str = "") -> MaskSet:
 
 def _masks_of_values(array: Array, organs: Mapping[int, str], grid: Grid, first: Sequence[int]) -> dict[str, SparseVolume]:
     """Return the mask of each value of an array of whole numbers that lies at `first` in `grid`."""
-    from scipy import ndimage
-
-    boxes = ndimage.find_objects(array, max_label=max(organs, default=1))
+    boxes = label_boxes(array)
     masks = {}
     for value, organ in organs.items():
-        box = boxes[value - 1]
+        box = boxes.get(value)
         if box is None:
             masks[organ] = SparseVolume(grid, EMPTY_BOX, np.zeros((0, 0, 0), np.bool_))
             continue
@@ -170,7 +170,8 @@ def write_scene_masks(folder: Path, name: str, grid: Grid, layers: Sequence[Scen
         entries.append({"file": file.name, "first": list(layer.first), "organs": {str(v): o for v, o in layer.organs.items()}})
     path = folder / "masks.json"
     described = {"shape": list(grid.shape), "affine": grid.affine.tolist(), "source": grid.source}
-    write_json(path, {"format": SCENE_FORMAT, "name": name, "grid": described, "layers": entries})
+    content = {"format": SCENE_FORMAT, "name": name, "grid": described, "layers": entries}
+    path.write_text(json.dumps(content), encoding="utf-8")  # not made safe against a crash: that waits for the disk, and the panel for it
     return path
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from AtlasQualityLib.evaluation import dice
 from AtlasQualityLib.in_threads import in_threads
 from AtlasQualityLib.overlay_maps import OverlayMap
+from AtlasQualityLib.slice_scores import OrganQuality
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.classes import class_of
 from AtlasSegmentLib.errors import AtlasError
@@ -21,9 +22,6 @@ from AtlasSegmentLib.labels import structure_for
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.sparse import read_sparse, union
 from AtlasSegmentLib.volume import require_same_grid
-
-PREDICTED_DICE = "predicted_dice.json"
-"""In `average/`: {"organs": {organ: Dice that a quality model predicts, 0..1}}. Read where it is there."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,7 @@ class OrganRow:
         disagreement: 1 - mean Dice over all pairs of models, 0 (all agree) to 1; None with fewer than two models.
         expected_error_ml: Sum of the error probability times the voxel volume.
         predicted_dice: What a quality model predicts, 0..1.
+        quality: The same with its spread and the score of each slice.
     """
 
     organ: str
@@ -47,6 +46,13 @@ class OrganRow:
     disagreement: float | None = None
     expected_error_ml: float | None = None
     predicted_dice: float | None = None
+    quality: OrganQuality | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> OrganRow:
+        """Make it from what `to_json` returned."""
+        quality = values.get("quality")
+        return cls(**{**values, "quality": None if quality is None else OrganQuality.from_json(quality)})
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -64,7 +70,7 @@ def organ_rows(case: CaseFolder, maps: list[OverlayMap], progress: ProgressCallb
     Raises:
         InputError, GeometryError: A mask is damaged, or the models' masks lie on different grids.
     """
-    organs, predicted = case.average.organs(), read_predicted_dice(case)
+    organs, predicted, known = case.average.organs(), read_predicted_dice(case), read_predicted_quality(case)
     found = {(one.kind, one.organ): one for one in maps}
     rows = []
     measured = in_threads(lambda organ: (_volume_ml(case, organ), disagreement(case, organ)), organs)
@@ -80,6 +86,7 @@ def organ_rows(case: CaseFolder, maps: list[OverlayMap], progress: ProgressCallb
                 apart,
                 None if error is None else error.sum_ml,
                 predicted.get(organ),
+                known.get(organ),
             )
         )
     return sorted(rows, key=lambda r: (-(r.expected_error_ml or 0), -(r.attention_ml or 0), class_of(r.organ) or 1000, r.organ))
@@ -113,10 +120,21 @@ def disagreement(case: CaseFolder, organ: str) -> float | None:
 
 def read_predicted_dice(case: CaseFolder) -> Mapping[str, float]:
     """Return organ to predicted Dice; empty when there is no such file or it is not one."""
-    path = case.average.folder / PREDICTED_DICE
+    path = case.average.predicted_dice
     if not path.is_file():
         return {}
     try:
         return {str(organ): float(value) for organ, value in read_json(path)["organs"].items() if 0 <= float(value) <= 1}
+    except (AtlasError, KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def read_predicted_quality(case: CaseFolder) -> Mapping[str, OrganQuality]:
+    """Return organ to predicted quality with its slices; empty when there is no such file or it is not one."""
+    path = case.average.predicted_dice
+    if not path.is_file():
+        return {}
+    try:
+        return {str(organ): OrganQuality.from_json(described) for organ, described in read_json(path)["details"].items()}
     except (AtlasError, KeyError, TypeError, ValueError, AttributeError):
         return {}

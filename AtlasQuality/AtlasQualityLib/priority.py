@@ -1,4 +1,4 @@
-"""Which case and organ to look at first: AbdomenAtlas' list, and two other orders, written so that they can be compared."""
+"""Which case and organ to look at first: AbdomenAtlas' list, and three other orders, written so that they can be compared."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Literal
 
 from AtlasQualityLib.attention import attention_folder
 from AtlasQualityLib.csv_text import csv_text, no_formula
+from AtlasQualityLib.organ_table import read_predicted_dice
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import AtlasError, DatasetError
 from AtlasSegmentLib.files import read_json, write_text
 from AtlasSegmentLib.names import safe_name
 
-Order = Literal["abdomenatlas", "expected-error", "gain"]
-ORDERS: tuple[Order, ...] = ("abdomenatlas", "expected-error", "gain")
+Order = Literal["abdomenatlas", "expected-error", "gain", "predicted-dice"]
+ORDERS: tuple[Order, ...] = ("abdomenatlas", "expected-error", "gain", "predicted-dice")
+_NEEDS: dict[Order, str] = {"predicted-dice": "atlas quality predict CASE"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class OrganScore:
         expected_error_mm3: Expected volume of wrong voxels; NaN when not computed.
         minutes_to_correct: Modeled editing time; NaN when not computed.
         gain_mm3_per_minute: Their ratio; NaN when not computed.
+        predicted_dice: What a label-quality model predicts for the average mask, 0..1; NaN when none did.
     """
 
     dataset: str
@@ -42,11 +45,14 @@ class OrganScore:
     expected_error_mm3: float = math.nan
     minutes_to_correct: float = math.nan
     gain_mm3_per_minute: float = math.nan
+    predicted_dice: float = math.nan
 
     def key(self, order: Order) -> float:
         """Return the number by which organs of a case are sorted, descending."""
         if order == "abdomenatlas":
             return float(self.heat_sum)
+        if order == "predicted-dice":
+            return 1 - self.predicted_dice
         return self.expected_error_mm3 if order == "expected-error" else self.gain_mm3_per_minute
 
 
@@ -79,10 +85,12 @@ def read_scores(case: CaseFolder) -> CaseScores:
     if not record.is_file():
         message = f"{case.folder}: there is no attention yet."
         raise DatasetError(message, "Run: atlas attention CASE.")
-    names = {field.name for field in fields(OrganScore)} - {"dataset", "case", "organ"}
+    names = {field.name for field in fields(OrganScore)} - {"dataset", "case", "organ", "predicted_dice"}
+    predicted = read_predicted_dice(case)
     try:
         organs = read_json(record)["results"]["organs"]
-        found = [OrganScore(case.dataset, case.name, o, **{k: v for k, v in n.items() if k in names}) for o, n in organs.items()]
+        numbers = {organ: {k: v for k, v in entry.items() if k in names} for organ, entry in organs.items()}
+        found = [OrganScore(case.dataset, case.name, o, **n, predicted_dice=predicted.get(o, math.nan)) for o, n in numbers.items()]
     except (KeyError, TypeError, AttributeError) as error:
         message = f"{record}: is not the record of an attention step."
         raise DatasetError(message, "Run: atlas attention CASE --force.") from error
@@ -95,20 +103,21 @@ def prioritize(scores: Sequence[CaseScores], order: Order) -> list[CasePriority]
     "abdomenatlas": cases by their summed attention voxels, organs by their heat sum; organs with zero heat are left out.
     "expected-error": both by expected error volume (calibrated, cubic mm).
     "gain": organs by expected error removed per minute of editing; cases by the gain of doing all their organs.
+    "predicted-dice": organs by what is missing to a predicted Dice of 1, cases by its mean over organs (SegAE's ranking); empty masks
+        are left out.
 
     Raises:
-        AtlasError: An order needs expected errors that were not computed.
+        AtlasError: An order needs expected errors or a predicted Dice that was not computed.
     """
     return sorted((_prioritized(case, order) for case in scores), key=lambda c: (-c.score, c.dataset, c.case))
 
 
 def _prioritized(case: CaseScores, order: Order) -> CasePriority:
-    missing = [organ for organ in case.organs if math.isnan(organ.key(order))]
+    missing = _without(case, order)
     if missing:
-        message = (
-            f"{missing[0].dataset}/{missing[0].case}: {missing[0].organ} has no expected error, so the order {order!r} cannot be made."
-        )
-        raise AtlasError(message, "Run: atlas attention CASE --force (with error maps).")
+        what = "predicted Dice" if order == "predicted-dice" else "expected error"
+        message = f"{missing[0].dataset}/{missing[0].case}: {missing[0].organ} has no {what}, so the order {order!r} cannot be made."
+        raise AtlasError(message, f"Run: {_NEEDS.get(order, 'atlas attention CASE --force (with error maps)')}.")
     kept = sorted((o for o in case.organs if o.key(order) > 0), key=lambda o: (-o.key(order), o.organ))
     return CasePriority(case.dataset, case.case, _case_score(case.organs, order), tuple(kept))
 
@@ -116,6 +125,9 @@ def _prioritized(case: CaseScores, order: Order) -> CasePriority:
 def _case_score(organs: Sequence[OrganScore], order: Order) -> float:
     if order == "abdomenatlas":
         return float(sum(organ.attention_voxels for organ in organs))
+    if order == "predicted-dice":
+        known = [organ.key(order) for organ in organs if not math.isnan(organ.predicted_dice)]
+        return sum(known) / len(known) if known else 0.0
     volume = sum(organ.expected_error_mm3 for organ in organs)
     if order == "expected-error":
         return volume
@@ -137,22 +149,39 @@ def write_priority(folder: Path, name: str, cases: Sequence[CasePriority]) -> tu
     safe_name(name, "name of the priority list")
     plain = csv_text([[c.case, *(o.organ for o in c.organs)] for c in cases])
     names = [field.name for field in fields(OrganScore)]
-    rows = [[i + 1, j + 1, *(no_formula(getattr(o, n)) for n in names)] for i, c in enumerate(cases) for j, o in enumerate(c.organs)]
+    rows = [[i + 1, j + 1, *(_cell(getattr(o, n)) for n in names)] for i, c in enumerate(cases) for j, o in enumerate(c.organs)]
     paths = (folder / f"{name}.csv", folder / f"{name}_scores.csv")
     write_text(paths[0], plain)
     write_text(paths[1], csv_text([["case_rank", "organ_rank", *names], *rows]))
     return paths
 
 
+def _cell(value: object) -> object:
+    """Return a cell of the list; nothing where there is no number."""
+    return "" if isinstance(value, float) and math.isnan(value) else no_formula(value)
+
+
+def possible_orders(scores: Sequence[CaseScores]) -> list[Order]:
+    """Return the orders that can be made of these scores."""
+    return [order for order in ORDERS if not any(_without(case, order) for case in scores)]
+
+
+def _without(case: CaseScores, order: Order) -> list[OrganScore]:
+    """Return the organs that lack the number of an order. Of an empty mask no Dice is predicted, so one that has it is enough there."""
+    lacking = [organ for organ in case.organs if math.isnan(organ.key(order))]
+    return [] if order == "predicted-dice" and len(lacking) < len(case.organs) else lacking
+
+
 def rank_agreement(scores: Sequence[CaseScores]) -> dict[str, float]:
-    """Return Spearman's rank correlation between the three orders over all (case, organ) pairs; NaN below three pairs."""
+    """Return Spearman's rank correlation between the orders over all (case, organ) pairs; NaN below three pairs."""
     from scipy.stats import spearmanr
 
     organs = [organ for case in scores for organ in case.organs]
+    orders = possible_orders(scores)
     result = {}
-    for i, first in enumerate(ORDERS):
-        for second in ORDERS[i + 1 :]:
-            pairs = [(o.key(first), o.key(second)) for o in organs]
+    for i, first in enumerate(orders):
+        for second in orders[i + 1 :]:
+            pairs = [pair for o in organs if not any(map(math.isnan, pair := (o.key(first), o.key(second))))]
             varied = len(pairs) > 2 and all(len(set(column)) > 1 for column in zip(*pairs, strict=True))
             result[f"{first} / {second}"] = float(spearmanr(*zip(*pairs, strict=True)).statistic) if varied else math.nan
     return result

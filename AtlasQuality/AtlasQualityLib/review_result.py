@@ -46,7 +46,7 @@ class ReviewResult:
             grid = Grid((x, y, z), np.array(grid["affine"]), str(answer["case"]))
         maps = [OverlayMap.from_json(entry) for entry in answer["maps"]]
         spots = [HotSpot(**{**spot, "center": tuple(spot["center"]), "voxel": tuple(spot["voxel"])}) for spot in answer["spots"]]
-        rows = [OrganRow(**row) for row in answer["organs"]]
+        rows = [OrganRow.from_json(row) for row in answer["organs"]]
         return cls(str(answer["case"]), work, grid, {(m.kind, m.organ): m for m in maps}, rows, spots, answer["models"])
 
     def kinds(self) -> list[str]:

@@ -1,49 +1,80 @@
-"""How well two masks agree: Dice, surface Dice (NSD), 95 % Hausdorff distance, average surface distance, volumes.
+"""How well two masks agree: overlap, surfaces by two conventions, volumes, place, and parts found; every number has one name here.
 
-Definitions of Google DeepMind's `surface-distance` (Nikolov et al., JMIR 2021): the surface of a mask is made of elements between eight
-neighboring voxels; an element counts with its area, and its distance is that from its middle to the middle of the nearest element
-of the other surface. What lies outside the image is background, so a mask that touches its border has a surface there.
+Distances without "voxel" in their name are by surface element, as DeepMind's `surface-distance` (see `metrics_elements`); those with it
+are by surface voxel, as medpy (see `metrics_voxels`). Both stand side by side since published tables use either.
 
-Edge cases: two empty masks give NaN everywhere (there is nothing to compare); where one alone is empty, Dice and NSD are 0 and the
-distances infinite. One voxel has a surface of eight corner pieces. Distances are those of patient space, also on oblique and on
-tilted (sheared) grids.
+Edge cases: two empty masks give NaN everywhere (there is nothing to compare) but in volumes and counts; where one alone is empty,
+Dice, IoU and NSD are 0, the distances infinite, and the difference of centroids NaN. `Agreement.presence` says which of these it is.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from AtlasQualityLib.surface_table import CORNERS, INSIDE, Float64, surface_areas
-from AtlasSegmentLib.components import Mask, bounding_box
-from AtlasSegmentLib.errors import GeometryError
-from AtlasSegmentLib.sparse import union
+from AtlasQualityLib.metrics_detection import OVERLAP, ComponentDetection, match_components, require_overlap
+from AtlasQualityLib.metrics_elements import (
+    Surfaces,
+    average_distance,
+    robust_hausdorff,
+    surface_dice,
+    surface_distances,
+    surfaces_of,
+)
+from AtlasQualityLib.metrics_pair import MaskPair, mask_pair
+from AtlasQualityLib.metrics_runs import runs_of, shared_voxels
+from AtlasQualityLib.metrics_voxels import voxel_distances_of
+from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.volume import Array
 
+__all__ = [
+    "BOTH",
+    "EXTRA",
+    "MISSED",
+    "NEITHER",
+    "TOLERANCES_MM",
+    "Agreement",
+    "MetricOptions",
+    "Surfaces",
+    "average_distance",
+    "compare_masks",
+    "compare_pair",
+    "nsd_name",
+    "robust_hausdorff",
+    "surface_dice",
+    "surface_distances",
+]
+
 TOLERANCES_MM = (1.0, 2.0)
-_PERCENT = 95.0
-_ROUNDING = 1e-9  # mm, and share of the area: far below what matters, far above rounding, so that the array order does not matter
-_PERPENDICULAR = 1e-6
+BOTH, MISSED, EXTRA, NEITHER = "both", "missed", "extra", "neither"
+"""Which of mask and reference have a voxel: both, the reference alone, the mask alone, none."""
 
 
 @dataclass(frozen=True)
-class Surfaces:
-    """Two surfaces and how far each lies from the other.
+class MetricOptions:
+    """What can be chosen.
 
     Attributes:
-        distances: From each element of the mask to the nearest of the reference, mm, float64 (n,), ascending.
-        areas: Areas of these elements, mm2, float64 (n,).
-        reference_distances: The same from each element of the reference to the mask, (m,).
-        reference_areas: Areas of these elements, (m,).
+        tolerances: Tolerances of NSD in mm, beside 1 and 2.
+        overlap: IoU from which on a part counts as found, above 0 and up to 1.
+
+    Raises:
+        InputError: A tolerance is negative or no number, or the overlap is out of range.
     """
 
-    distances: Float64
-    areas: Float64
-    reference_distances: Float64
-    reference_areas: Float64
+    tolerances: tuple[float, ...] = ()
+    overlap: float = OVERLAP
+
+    def __post_init__(self) -> None:
+        require_overlap(self.overlap)
+        for tolerance in self.tolerances:
+            if not (math.isfinite(tolerance) and tolerance >= 0):
+                message = f"the tolerance of a surface Dice is {tolerance} mm."
+                raise InputError(message, "Give millimeters, such as 3.")
 
 
 @dataclass(frozen=True)
@@ -52,163 +83,112 @@ class Agreement:
 
     Attributes:
         dice: 2 |A and B| / (|A| + |B|), 0..1; NaN when both are empty.
+        iou: |A and B| / |A or B|, 0..1; NaN when both are empty.
         nsd_1mm, nsd_2mm: Share of both surfaces that lies within 1 or 2 mm of the other one, 0..1; NaN when both are empty.
-        hd95_mm: 95 % of each surface lies within this distance of the other; infinite when one is empty, NaN when both are.
-        assd_mm: Mean of the two average distances; infinite or NaN as hd95_mm.
+        hd_mm, hd95_mm: All, or 95 %, of the area of each surface lies within this distance of the other; infinite when one is empty,
+            NaN when both are.
+        assd_mm: Mean of the two average distances, weighted by area; infinite or NaN as hd95_mm.
+        hd_voxel_mm: Largest distance of a surface voxel, in both directions; this and what follows infinite or NaN as hd95_mm.
+        hd95_voxel_mm: 95th percentile of the distances of all surface voxels of both masks.
+        assd_voxel_mm: Mean of the mean distances of the two directions.
+        assd_voxel_pooled_mm: Mean of the distances of all surface voxels of both masks.
         volume_ml, reference_ml: Volumes.
         difference_ml: Volume of the mask minus that of the reference.
         difference_percent: The same in percent of the reference; NaN when the reference is empty.
+        centroid_mm: Distance of the centroids; NaN when one mask is empty.
+        shift_mm: Centroid of the mask minus that of the reference along the axes of the coordinates: to the right, front and head
+            where an affine to RAS was given, along the array axes where voxel sizes were; NaN as centroid_mm.
+        parts: Connected parts found, missed and wrongly added.
+        presence: BOTH, MISSED, EXTRA or NEITHER.
+        other_nsd: Tolerance in mm to NSD, for the tolerances that were asked for.
     """
 
     dice: float
+    iou: float
     nsd_1mm: float
     nsd_2mm: float
+    hd_mm: float
     hd95_mm: float
     assd_mm: float
+    hd_voxel_mm: float
+    hd95_voxel_mm: float
+    assd_voxel_mm: float
+    assd_voxel_pooled_mm: float
     volume_ml: float
     reference_ml: float
     difference_ml: float
     difference_percent: float
+    centroid_mm: float
+    shift_mm: tuple[float, float, float]
+    parts: ComponentDetection
+    presence: str
+    other_nsd: Mapping[float, float] = field(default_factory=dict)
+
+    def numbers(self) -> dict[str, float]:
+        """Return every number by its name in tables; shift_mm as right_mm, front_mm and head_mm, parts_... of the parts."""
+        found = {name: value for name, value in vars(self).items() if isinstance(value, (int, float))}
+        found.update(zip(("right_mm", "front_mm", "head_mm"), self.shift_mm, strict=True))
+        found.update({f"parts_{name}": getattr(self.parts, name) for name in _PARTS})
+        found.update({nsd_name(tolerance): value for tolerance, value in self.other_nsd.items()})
+        return found
 
 
-def compare_masks(mask: Array, reference: Array, axes: npt.ArrayLike) -> Agreement:
+_PARTS = ("found", "missed", "false_positives", "precision", "recall", "f1")
+
+
+def nsd_name(tolerance_mm: float) -> str:
+    """Return the column of NSD at a tolerance, such as nsd_3mm."""
+    return f"nsd_{tolerance_mm:g}mm"
+
+
+def compare_masks(mask: Array, reference: Array, axes: npt.ArrayLike, options: MetricOptions | None = None) -> Agreement:
     """Compare two masks of one grid.
 
     Args:
         mask: (X, Y, Z), 0 is outside; any dtype and memory order.
         reference: The same.
         axes: Voxel sizes in mm (3,), or an affine (3, 3) or (4, 4) whose columns are the steps of the array axes in mm.
+        options: Tolerances and overlap.
 
     Raises:
         GeometryError: The shapes differ, or the axes have no volume.
     """
-    a, b = _cropped(mask, reference)
-    surfaces = _surfaces(a, b, _steps(axes))
-    both, size, reference_size = (int(np.count_nonzero(x)) for x in (a & b, a, b))
-    unit = abs(float(np.linalg.det(_steps(axes)))) / 1000
+    return compare_pair(mask_pair(mask, reference, axes), options)
+
+
+def compare_pair(pair: MaskPair, options: MetricOptions | None = None) -> Agreement:
+    """Compare two masks that are cropped already; see `compare_masks`."""
+    chosen = options or MetricOptions()
+    surfaces, voxels = surfaces_of(pair), voxel_distances_of(pair)
+    ours, theirs = runs_of(pair.mask), runs_of(pair.reference)
+    size, reference_size, both = int(ours.lengths.sum()), int(theirs.lengths.sum()), int(shared_voxels(ours, theirs)[2].sum())
     total = size + reference_size
-    volume, reference_volume = size * unit, reference_size * unit
+    shift = pair.axes @ (ours.centroid() - theirs.centroid())
     return Agreement(
-        2 * both / total if total else math.nan,
-        surface_dice(surfaces, TOLERANCES_MM[0]),
-        surface_dice(surfaces, TOLERANCES_MM[1]),
-        robust_hausdorff(surfaces, _PERCENT),
-        average_distance(surfaces),
-        volume,
-        reference_volume,
-        volume - reference_volume,
-        100 * (size - reference_size) / reference_size if reference_size else math.nan,
+        dice=2 * both / total if total else math.nan,
+        iou=both / (total - both) if total else math.nan,
+        nsd_1mm=surface_dice(surfaces, TOLERANCES_MM[0]),
+        nsd_2mm=surface_dice(surfaces, TOLERANCES_MM[1]),
+        hd_mm=robust_hausdorff(surfaces, 100),
+        hd95_mm=robust_hausdorff(surfaces),
+        assd_mm=average_distance(surfaces),
+        hd_voxel_mm=voxels.hausdorff(),
+        hd95_voxel_mm=voxels.hausdorff_95(),
+        assd_voxel_mm=voxels.mean_of_both(),
+        assd_voxel_pooled_mm=voxels.pooled_mean(),
+        volume_ml=size * pair.voxel_ml,
+        reference_ml=reference_size * pair.voxel_ml,
+        difference_ml=(size - reference_size) * pair.voxel_ml,
+        difference_percent=100 * (size - reference_size) / reference_size if reference_size else math.nan,
+        centroid_mm=float(np.linalg.norm(shift)),
+        shift_mm=(float(shift[0]), float(shift[1]), float(shift[2])),
+        parts=match_components(ours, theirs, chosen.overlap),
+        presence=_presence(size, reference_size),
+        other_nsd={tolerance: surface_dice(surfaces, tolerance) for tolerance in chosen.tolerances if tolerance not in TOLERANCES_MM},
     )
 
 
-def surface_distances(mask: Array, reference: Array, axes: npt.ArrayLike) -> Surfaces:
-    """Return the surface elements of two masks with their areas and distances; see `compare_masks` for arguments and errors."""
-    return _surfaces(*_cropped(mask, reference), _steps(axes))
-
-
-def _cropped(mask: Array, reference: Array) -> tuple[Mask, Mask]:
-    """Return both masks in the smallest box that holds them; without a voxel when both are empty."""
-    a, b = np.asarray(mask), np.asarray(reference)
-    if a.shape != b.shape or a.ndim != 3:
-        message = f"two masks to compare have shapes {a.shape} and {b.shape}; one 3-D shape is needed."
-        raise GeometryError(message, "Resample one onto the grid of the other first: atlas resample ONE NEW --like OTHER --labels.")
-    box = union([found for found in (bounding_box(a), bounding_box(b)) if found is not None])
-    return np.asarray(a[box] != 0), np.asarray(b[box] != 0)
-
-
-def _surfaces(a: Mask, b: Mask, steps: Float64) -> Surfaces:
-    cofactor = np.asarray(np.linalg.det(steps) * np.linalg.inv(steps).T)
-    table = surface_areas(cofactor)
-    codes, reference_codes = _codes(a), _codes(b)
-    own, other = _is_surface(codes), _is_surface(reference_codes)
-    forth, back = _distances(own, other, steps), _distances(other, own, steps)
-    return Surfaces(*_sorted(forth, table[codes[own]]), *_sorted(back, table[reference_codes[other]]))
-
-
-def _steps(axes: npt.ArrayLike) -> Float64:
-    """Return the array axes as the columns of an upper triangular (3, 3) matrix, mm; diagonal where they are perpendicular."""
-    given = np.asarray(axes, np.float64)
-    matrix = np.diag(given) if given.shape == (3,) else given[:3, :3]
-    size = np.linalg.norm(matrix, axis=0)
-    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) <= 1e-9 * size.prod() or size.min() <= 0:
-        message = f"voxels with the axes {matrix.tolist()} have no volume."
-        raise GeometryError(message, "Write the image again with a valid spacing.")
-    gram = matrix.T @ matrix
-    angles = gram / np.outer(size, size) - np.eye(3)
-    return np.diag(size) if np.abs(angles).max() < _PERPENDICULAR else np.asarray(np.linalg.cholesky(gram).T)
-
-
-def _codes(mask: Mask) -> npt.NDArray[np.uint8]:
-    """Return which of the eight voxels around each corner of the voxel grid are inside, one bit each; one longer than `mask`."""
-    padded = np.pad(mask, 1).view(np.uint8)
-    shape = [n - 1 for n in padded.shape]
-    codes = np.zeros(shape, np.uint8)
-    for bit, (x, y, z) in enumerate(CORNERS):
-        codes |= padded[x : x + shape[0], y : y + shape[1], z : z + shape[2]] << np.uint8(bit)
-    return codes
-
-
-def _is_surface(codes: npt.NDArray[np.uint8]) -> Mask:
-    return np.asarray((codes != 0) & (codes != INSIDE))
-
-
-def _distances(own: Mask, other: Mask, steps: Float64) -> Float64:
-    """Return the distance in mm from each element of `own` (in C order) to the nearest of `other`, infinite where there is none."""
-    from scipy.spatial import cKDTree  # here: importing it takes longer than opening the module may
-
-    result = np.zeros(int(np.count_nonzero(own)))
-    apart = ~other[own]  # elements at the same place are 0 mm apart
-    if not apart.any():
-        return result
-    targets = np.argwhere(other)
-    if not len(targets):
-        result[:] = np.inf
-        return result
-    points = np.argwhere(own)[apart]
-    tree = cKDTree(targets @ steps.T, balanced_tree=False, compact_nodes=False)
-    _, nearest = tree.query(points @ steps.T, workers=-1)
-    result[apart] = np.linalg.norm((points - targets[nearest]) @ steps.T, axis=1)  # from whole steps: no rounding of positions
-    return result
-
-
-def _sorted(distances: Float64, areas: Float64) -> tuple[Float64, Float64]:
-    order = np.lexsort((areas, distances))
-    return distances[order], areas[order]
-
-
-def surface_dice(surfaces: Surfaces, tolerance_mm: float) -> float:
-    """Return the share of both surfaces that lies within a tolerance (mm) of the other one, 0..1; NaN when both are empty."""
-    limit = tolerance_mm + _ROUNDING
-    near = surfaces.areas[surfaces.distances <= limit].sum() + surfaces.reference_areas[surfaces.reference_distances <= limit].sum()
-    total = surfaces.areas.sum() + surfaces.reference_areas.sum()
-    return float(near / total) if total else math.nan
-
-
-def robust_hausdorff(surfaces: Surfaces, percent: float = _PERCENT) -> float:
-    """Return the distance in mm within which `percent` (0..100) of the area of each surface lies from the other one.
-
-    100 gives the Hausdorff distance. Infinite when one surface is empty, NaN when both are.
-    """
-    if not surfaces.areas.size and not surfaces.reference_areas.size:
-        return math.nan
-    one = _percentile(surfaces.distances, surfaces.areas, percent)
-    other = _percentile(surfaces.reference_distances, surfaces.reference_areas, percent)
-    return max(one, other)
-
-
-def _percentile(distances: Float64, areas: Float64, percent: float) -> float:
-    if not distances.size:
-        return math.inf
-    share = np.cumsum(areas) / areas.sum()
-    index = int(np.searchsorted(share, percent / 100 - _ROUNDING))
-    return float(distances[min(index, len(distances) - 1)])
-
-
-def average_distance(surfaces: Surfaces) -> float:
-    """Return the mean of the average distances of the two surfaces, weighted by area, mm; infinite or NaN as `robust_hausdorff`."""
-    if not surfaces.areas.size and not surfaces.reference_areas.size:
-        return math.nan
-    if not surfaces.areas.size or not surfaces.reference_areas.size:
-        return math.inf
-    pairs = ((surfaces.distances, surfaces.areas), (surfaces.reference_distances, surfaces.reference_areas))
-    return float(np.mean([(distances * areas).sum() / areas.sum() for distances, areas in pairs]))
+def _presence(size: int, reference_size: int) -> str:
+    if size and reference_size:
+        return BOTH
+    return EXTRA if size else MISSED if reference_size else NEITHER

@@ -20,7 +20,6 @@ from AtlasReviewLib.double_reading_statistics import Comparison, comparisons_of,
 from AtlasReviewLib.double_reading_statistics import cells as row_cells
 from AtlasReviewLib.double_reading_statistics import summed as agreement
 from AtlasReviewLib.progress_page import COLUMNS, Progress, cells, progress_page
-from AtlasReviewLib.report_html import NOTHING, Number
 from AtlasReviewLib.review_statistics import KEYS, Key, Work, decided_days, nameless, summed, works_of
 from AtlasReviewLib.revision_changes import Change, changes_of, organs_with_revisions, remembered
 from AtlasReviewLib.revision_log import neutralized, one_line
@@ -33,6 +32,7 @@ from AtlasSegmentLib import console
 from AtlasSegmentLib.case_folder import find_cases
 from AtlasSegmentLib.errors import DatasetError, InputError
 from AtlasSegmentLib.files import write_bytes, write_text
+from AtlasSegmentLib.html_page import NOTHING, Number
 
 _DEFAULT: tuple[Key, ...] = ("reader",)
 

@@ -12,10 +12,10 @@ from AtlasReviewLib import double_reading_statistics
 from AtlasReviewLib.double_reading_statistics import Comparison
 from AtlasReviewLib.in_words import counted
 from AtlasReviewLib.remaining_error import RemainingError, remaining_error
-from AtlasReviewLib.report_html import NOTHING, Content, Name, Number, page, paragraph, section, table, text
 from AtlasReviewLib.review_statistics import Key, Work, summed
 from AtlasReviewLib.task_states import FINISHED, STATES, VERIFIED, VERIFY
 from AtlasReviewLib.worklist_rows import Task
+from AtlasSegmentLib.html_page import NOTHING, Content, Name, Number, page, paragraph, section, table, text
 
 _PACE_DAYS = 7
 _TITLES = {"dataset": "dataset", "day": "day (UTC)", "reader": "reader", "organ": "organ"}

@@ -11,12 +11,12 @@ from AtlasQualityLib.hot_spots import HotSpot, find_hot_spots
 from AtlasReviewLib import report_tables
 from AtlasReviewLib.report_case import ReportCase, read_report_case
 from AtlasReviewLib.report_figures import hot_spot_png, overview_png, require_matplotlib, top_spots
-from AtlasReviewLib.report_html import bullets, page, paragraph, picture, section, text
 from AtlasReviewLib.report_legend import display_name
 from AtlasReviewLib.report_provenance import model_table, step_table
 from AtlasReviewLib.report_tables import NETWORK_REFERENCE
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.files import write_bytes
+from AtlasSegmentLib.html_page import bullets, page, paragraph, picture, section, text
 
 __all__ = ["NETWORK_REFERENCE", "write_report"]
 

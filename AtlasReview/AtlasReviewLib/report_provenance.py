@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from AtlasReviewLib.report_html import NOTHING, Content, Number, table
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.files import read_json
+from AtlasSegmentLib.html_page import NOTHING, Content, Number, table
 
 _SHORT = 12
 

@@ -11,19 +11,24 @@ import numpy as np
 
 from AtlasQualityLib.evaluation import Detection, Evaluation
 from AtlasQualityLib.hot_spots import HotSpot
-from AtlasQualityLib.priority import ORDERS, Order, OrganScore, read_scores
+from AtlasQualityLib.priority import Order, OrganScore, possible_orders, read_scores
 from AtlasReviewLib.report_case import ReportCase
-from AtlasReviewLib.report_html import NOTHING, Cell, Content, Number, paragraph, table
 from AtlasReviewLib.report_legend import display_name, hex_color
 from AtlasReviewLib.revisions import history
 from AtlasSegmentLib import nifti
 from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
 from AtlasSegmentLib.classes import class_of
 from AtlasSegmentLib.errors import AtlasError
+from AtlasSegmentLib.html_page import NOTHING, Cell, Content, Number, paragraph, table
 
 NETWORK_REFERENCE = "The reference was made by a network as well: agreement with it is not accuracy."
 """A `reference_note` for references that no person drew."""
-_ORDER_TITLES: dict[Order, str] = {"abdomenatlas": "AbdomenAtlas", "expected-error": "expected error", "gain": "gain"}
+_ORDER_TITLES: dict[Order, str] = {
+    "abdomenatlas": "AbdomenAtlas",
+    "expected-error": "expected error",
+    "gain": "gain",
+    "predicted-dice": "predicted Dice",
+}
 
 
 def organ_cell(organ: str) -> Cell:
@@ -84,17 +89,18 @@ def _volume(path: Path) -> float:
 
 
 def priority_table(case: CaseFolder, missing: list[str]) -> str:
-    """Return the organs of a case in AbdomenAtlas' order, with their rank in all three orders."""
+    """Return the organs of a case in AbdomenAtlas' order, with their rank in each order that can be made."""
     try:
         found = read_scores(case)
     except AtlasError as error:
         missing.append(f"There is no priority table: {error.message.replace(str(case.folder), case.name)} {error.remedy}")
         return ""
     scores = sorted(found.organs, key=lambda score: (-score.heat_sum, score.organ))
-    ranks = {order: _ranks(scores, order) for order in ORDERS}
+    orders = possible_orders([found])
+    ranks = {order: _ranks(scores, order) for order in orders}
     units = ("attention [voxels]", "attention [ml]", "expected error [ml]", "time to correct [min]", "gain [ml/min]")
-    head = ["organ", *units, *(f"rank by {_ORDER_TITLES[order]}" for order in ORDERS)]
-    return table(head, [[*_numbers(score), *(ranks[order].get(score.organ, NOTHING) for order in ORDERS)] for score in scores])
+    head = ["organ", *units, *(f"rank by {_ORDER_TITLES[order]}" for order in orders)]
+    return table(head, [[*_numbers(score), *(ranks[order].get(score.organ, NOTHING) for order in orders)] for score in scores])
 
 
 def _numbers(score: OrganScore) -> list[Content]:

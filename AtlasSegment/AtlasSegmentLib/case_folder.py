@@ -39,6 +39,11 @@ class LabelFolder:
         """How the files were made; written last, so that it also says the step is finished."""
         return self.folder / "run.json"
 
+    @property
+    def predicted_dice(self) -> Path:
+        """{"organs": {organ: Dice that a quality model predicts for its mask, 0..1}}, where one did."""
+        return self.folder / "predicted_dice.json"
+
     def mask(self, organ: str) -> Path:
         """Binary mask of an organ, uint8 0/1."""
         return self.map("segmentations", organ)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from AtlasSegmentLib import console
+from AtlasSegmentLib import commands_phantom, console
 from AtlasSegmentLib.case_folder import CaseFolder, find_cases, new_case, open_case
 from AtlasSegmentLib.case_info import describe_case, describe_grid
 from AtlasSegmentLib.case_parts import parse_part
@@ -61,6 +61,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("info")(info_command)
     app.add_typer(model_app(), name="model")
     add_predict(app)
+    commands_phantom.add_to(app)
 
 
 _NO_NAMES = {"dicom", "dcm", "ct", "image", "images", "imaging", "series", "scan", "dicomdir"}

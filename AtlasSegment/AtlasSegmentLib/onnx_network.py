@@ -38,10 +38,10 @@ class OnnxNetwork:
 
     def __init__(self, path: Path, threads: int = 0, device: Device = "auto") -> None:
         self._path, self._threads = path, threads
-        self._session, self._engine = _open_session(path, threads, device)
+        self._session, self._engine = open_session(path, threads, device)
         given = self._session.get_inputs()[0]
         self._input, self._shape, self._type = given.name, tuple(given.shape), _number_type(path, given.type)
-        self._ladder = MemoryLadder(str(path), _failures(), (self._to_cpu,) if device == "auto" else ())
+        self._ladder = MemoryLadder(str(path), engine_failures(), (self._to_cpu,) if device == "auto" else ())
 
     @property
     def engine(self) -> str:
@@ -68,7 +68,7 @@ class OnnxNetwork:
         self._require_input(batch.shape)
         try:
             parts = self._ladder.run(len(batch), lambda part: self._once(batch[part]), lambda: self.device == "gpu")
-        except _failures() as error:
+        except engine_failures() as error:
             message = f"{self._path}: the network failed on an input of shape {batch.shape} ({first_line(error)})."
             raise ModelError(message, "Check the patch size that the model's files state against the network.") from error
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -102,11 +102,11 @@ class OnnxNetwork:
             return ""
         gone = self._session.get_providers()[0]
         del self._session
-        self._session, self._engine = _open_session(self._path, self._threads, "cpu")
+        self._session, self._engine = open_session(self._path, self._threads, "cpu")
         return f"{_CPU} is used instead of {gone}, which takes much longer"
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def engine_failures() -> tuple[type[Exception], ...]:
     """Return what a session raises when it runs."""
     from onnxruntime.capi.onnxruntime_pybind11_state import EPFail, Fail, InvalidArgument, RuntimeException
 
@@ -121,7 +121,21 @@ def _number_type(path: Path, said: str) -> type[np.floating[Any]]:
     return types[said]
 
 
-def _open_session(path: Path, threads: int, device: Device) -> tuple[Any, str]:
+def open_session(path: Path, threads: int, device: Device, inputs: Sequence[str] = ("the CT",)) -> tuple[Any, str]:
+    """Load an ONNX file.
+
+    Args:
+        path: The file.
+        threads: CPU threads; 0 lets ONNX Runtime choose.
+        device: Where it shall run.
+        inputs: What the network is shown, for its number and for messages.
+
+    Returns:
+        (session, engine: ONNX Runtime's version and the provider in use).
+
+    Raises:
+        ModelError: As `OnnxNetwork`.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -139,10 +153,11 @@ def _open_session(path: Path, threads: int, device: Device) -> tuple[Any, str]:
         session = onnxruntime.InferenceSession(path, options, providers=wanted)
     except (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, OperatorMissing, RuntimeError) as error:
         raise _unreadable(path, error) from error
-    if len(session.get_inputs()) != 1 or len(session.get_outputs()) != 1:
+    if len(session.get_inputs()) != len(inputs) or len(session.get_outputs()) != 1:
         names = [part.name for part in (*session.get_inputs(), *session.get_outputs())]
-        message = f"{path}: a network with one input and one output is expected, this one has {', '.join(names)}."
-        raise ModelError(message, "Export the network again with the CT as its only input and logits as its only output.")
+        count = "one input" if len(inputs) == 1 else f"{len(inputs)} inputs"
+        message = f"{path}: a network with {count} and one output is expected, this one has {', '.join(names)}."
+        raise ModelError(message, f"Export the network again with {' and '.join(inputs)} as its only input and one output.")
     used = session.get_providers()[0]  # what was asked for is not always what runs
     _report_device(path, device, wanted[0], used)
     return session, f"onnxruntime {onnxruntime.__version__} {used}"

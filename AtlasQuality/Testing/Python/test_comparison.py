@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from AtlasQualityLib import tasks
-from AtlasQualityLib.comparison import COLUMNS, NOT_HERE, NOT_IN_REFERENCE, compare, comparison_csv
+from AtlasQualityLib.comparison import ALL_COLUMNS, COLUMNS, IN_NEITHER, NOT_HERE, NOT_IN_REFERENCE, compare, comparison_csv
 from AtlasQualityLib.mask_set import SceneLayer, masks_of_case, masks_of_labels, read_scene_masks, write_scene_masks
 from AtlasQualityLib.phantom_case import phantom_affine, phantom_organ, write_phantom_case
 from AtlasSegmentLib.case_folder import CaseFolder
@@ -140,6 +140,33 @@ def test_resampling_cuts_what_lies_outside_the_grid_and_reads_turned_grids() -> 
     assert turned.resampled(Grid(SHAPE, turn @ AFFINE)).masks["liver"].crop.sum() == 8**3
 
 
+def test_an_organ_that_both_know_and_neither_found_is_reported_when_asked_for() -> None:
+    labels = masks_of_labels(label_volume({"liver": block(2, 2, 2)}, LabelTable.from_labels("own", {1: "liver", 2: "spleen"})))
+    assert [row.organ for row in compare(labels, labels)] == ["liver"]
+    rows = compare(labels, labels, neither=True)
+    assert [(row.organ, row.note) for row in rows] == [("liver", ""), ("spleen", IN_NEITHER)]
+    assert rows[1].to_json()["presence"] == "neither"
+    assert (rows[1].numbers()["dice"], rows[1].numbers()["volume_ml"]) == (None, 0)
+
+
+def test_a_shift_is_told_in_world_coordinates_whatever_the_array_order() -> None:
+    labels, truth = label_volume({"liver": block(4, 2, 1)}), label_volume({"liver": block(2, 2, 2)})
+    for code in ("RAS", "LPS", "SRA"):
+        turned = [
+            masks_of_labels(LabelVolume(x.array, x.affine, "x", None, TOTAL)) for x in (labels.reoriented(code), truth.reoriented(code))
+        ]
+        numbers = compare(*turned)[0].numbers()
+        assert [numbers[name] for name in ("right_mm", "front_mm", "head_mm")] == pytest.approx([4, 0, -3])
+        assert numbers["centroid_mm"] == pytest.approx(5)
+
+
+def test_the_number_of_threads_changes_nothing() -> None:
+    ours = masks_of_labels(label_volume({"liver": block(2, 2, 2), "spleen": block(12, 2, 2), "aorta": block(8, 10, 5)}))
+    truth = masks_of_labels(label_volume({"liver": block(3, 2, 1), "spleen": block(12, 4, 2), "aorta": block(9, 10, 5)}))
+    one, two = ([row.to_json() for row in compare(ours, truth, threads=threads)] for threads in (1, 2))
+    assert one == two
+
+
 def test_two_label_maps_without_a_common_organ_are_refused_with_the_names_of_both() -> None:
     ours = masks_of_labels(label_volume({"a": block(2, 2, 2)}, LabelTable.from_labels("own", {1: "a"})))
     truth = masks_of_labels(label_volume({"b": block(2, 2, 2)}, LabelTable.from_labels("other", {1: "b"})))
@@ -157,7 +184,8 @@ def test_the_csv_has_a_header_and_cells_that_no_spreadsheet_runs() -> None:
     ours = masks_of_labels(label_volume({"liver": block(2, 2, 2), "=cmd": block(12, 10, 2)}, own))
     found = compare(ours, masks_of_labels(label_volume({"liver": block(2, 2, 2)})))
     rows = list(csv.reader(io.StringIO(comparison_csv([row.to_json() for row in found]))))
-    assert rows[0] == list(COLUMNS)
+    assert rows[0] == list(ALL_COLUMNS)
+    assert rows[0][: len(COLUMNS) - 1] == list(COLUMNS[:-1])
     assert rows[1][:3] == ["liver", "1.0", "1.0"]
     assert rows[2][:2] == ["'=cmd", ""]
 
@@ -226,6 +254,41 @@ def test_the_compare_command_prints_json_and_writes_the_csv(phantom: CaseFolder,
     written = {row["organ"]: row for row in csv.DictReader(io.StringIO(out.read_text()))}
     assert float(written["liver"]["dice"]) == pytest.approx(organs["liver"]["dice"], abs=1e-4)
     assert 0.5 < organs["spleen"]["nsd_2mm"] <= 1
+
+
+def test_the_compare_command_writes_groups_other_tolerances_and_organs_in_neither(phantom: CaseFolder, tmp_path: Path) -> None:
+    truth, out = write_truth(tmp_path / "truth.nii.gz"), tmp_path / "scores.csv"
+    (tmp_path / "groups.json").write_text('{"upper abdomen": ["liver", "spleen"]}')
+    arguments = [str(phantom.folder), "--reference", str(truth), "--table", "totalsegmentator_v2", "--out", str(out)]
+    done = run_program(["compare", *arguments, "--groups", "groups.json", "--tolerance", "3", "--overlap", "0.5", "--all"], tmp_path)
+    assert done.code == 0, done.err
+    written = {row["organ"]: row for row in csv.DictReader(io.StringIO(out.read_text()))}
+    assert float(written["liver"]["nsd_3mm"]) >= float(written["liver"]["nsd_2mm"])
+    assert float(written["liver"]["iou"]) < float(written["liver"]["dice"])
+    groups = {row["group"]: row for row in csv.DictReader(io.StringIO((tmp_path / "scores_groups.csv").read_text()))}
+    assert {"all organs", "upper abdomen"} <= set(groups)
+    mean = (float(written["liver"]["dice"]) + float(written["spleen"]["dice"])) / 2
+    assert float(groups["upper abdomen"]["dice_mean"]) == pytest.approx(mean, abs=1e-3)
+    for theme in ("place", "surfaces", "connected parts", "groups", "nsd_3mm"):
+        assert theme in done.out
+
+
+def test_the_short_table_of_the_compare_command_fits_a_screen_and_names_what_it_leaves_out(tmp_path: Path) -> None:
+    labels = np.zeros((10, 10, 10), np.uint8, order="F")
+    labels[2:8, 2:8, 2:8] = 6
+    write_nifti(tmp_path / "a.nii.gz", Volume(labels, phantom_affine()))
+    done = run_program(["compare", "a.nii.gz", "--reference", "a.nii.gz"], tmp_path)
+    assert done.code == 0, done.err
+    assert max(len(line) for line in done.out.splitlines() if "│" in line) <= 160
+    assert "organs that both know were found in neither" in done.out
+    assert "parts_found" not in done.out
+
+
+def test_the_compare_command_refuses_an_overlap_out_of_range(tmp_path: Path) -> None:
+    labels = np.ones((3, 3, 3), np.uint8, order="F")
+    write_nifti(tmp_path / "a.nii.gz", Volume(labels, phantom_affine()))
+    done = run_program(["compare", "a.nii.gz", "--reference", "a.nii.gz", "--overlap", "2"], tmp_path)
+    assert (done.code, "overlap" in done.err) == (2, True)
 
 
 def test_the_compare_command_reads_label_maps_and_says_what_to_do_about_another_grid(tmp_path: Path) -> None:

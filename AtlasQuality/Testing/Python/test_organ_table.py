@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from AtlasQualityLib import tasks
 from AtlasQualityLib.hot_spots import find_hot_spots
-from AtlasQualityLib.organ_table import PREDICTED_DICE, disagreement, organ_rows
+from AtlasQualityLib.organ_table import disagreement, organ_rows
 from AtlasQualityLib.overlay_maps import COMBINED, OverlayMap, combined, in_percent, read_overlay, write_overlays
 from AtlasQualityLib.phantom_case import SHAPE, phantom_affine, write_phantom_case
 from AtlasSegmentLib.case_folder import CaseFolder
@@ -119,7 +119,7 @@ def test_one_model_has_nobody_to_disagree_with(tmp_path: Path) -> None:
 
 
 def test_predicted_dice_is_shown_where_a_quality_model_left_it_and_a_damaged_file_is_passed_over(attended: CaseFolder) -> None:
-    path = attended.average.folder / PREDICTED_DICE
+    path = attended.average.predicted_dice
     write_json(path, {"organs": {"liver": 0.93, "spleen": 7}})
     assert {row.organ: row.predicted_dice for row in organ_rows(attended, [])} == {"liver": 0.93, "spleen": None, "kidney_left": None}
     path.write_text("no json")

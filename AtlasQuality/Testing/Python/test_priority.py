@@ -12,14 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from AtlasQualityLib.attention import attention_folder
-from AtlasQualityLib.priority import ORDERS, CaseScores, OrganScore, prioritize, rank_agreement, read_scores, write_priority
+from AtlasQualityLib.priority import (
+    ORDERS,
+    CaseScores,
+    OrganScore,
+    possible_orders,
+    prioritize,
+    rank_agreement,
+    read_scores,
+    write_priority,
+)
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import AtlasError, DatasetError
 from AtlasSegmentLib.files import write_json
 
 
-def score(organ: str, voxels: int, heat: int, error: float = 1.0, minutes: float = 1.0) -> OrganScore:
-    return OrganScore("d", "c", organ, voxels, 2.0 * voxels, heat, error, minutes, error / minutes if minutes else 0.0)
+def score(organ: str, voxels: int, heat: int, error: float = 1.0, minutes: float = 1.0, dice: float = math.nan) -> OrganScore:
+    return OrganScore("d", "c", organ, voxels, 2.0 * voxels, heat, error, minutes, error / minutes if minutes else 0.0, dice)
 
 
 def scores(case: str, *organs: OrganScore, dataset: str = "d") -> CaseScores:
@@ -64,11 +73,21 @@ def test_the_scores_file_says_the_numbers_of_every_organ_in_the_list(tmp_path: P
     assert detailed == tmp_path / "mine_scores.csv"
     assert detailed.read_bytes() == (
         b"case_rank,organ_rank,dataset,case,organ,attention_voxels,attention_mm3,heat_sum,"
-        b"expected_error_mm3,minutes_to_correct,gain_mm3_per_minute\n"
-        b"1,1,d,c,liver,50,100.0,90,10,1,10.0\n"
-        b"2,1,d,c,liver,10,20.0,500,100,50,2.0\n"
-        b"2,2,d,c,spleen,20,40.0,400,300,300,1.0\n"
+        b"expected_error_mm3,minutes_to_correct,gain_mm3_per_minute,predicted_dice\n"
+        b"1,1,d,c,liver,50,100.0,90,10,1,10.0,\n"
+        b"2,1,d,c,liver,10,20.0,500,100,50,2.0,\n"
+        b"2,2,d,c,spleen,20,40.0,400,300,300,1.0,\n"
     )
+
+
+def test_the_order_by_predicted_dice_begins_with_the_worst_and_leaves_empty_masks_out() -> None:
+    good = scores("good", score("liver", 1, 1, dice=0.9), score("spleen", 1, 1, dice=0.8))
+    cases = [good, scores("bad", score("liver", 1, 1, dice=0.7), score("aorta", 0, 0))]
+    assert names(prioritize(cases, "predicted-dice")) == [["bad", "liver"], ["good", "spleen", "liver"]]
+    with pytest.raises(AtlasError, match=r"liver has no predicted Dice.*atlas quality predict"):
+        prioritize([SMALL], "predicted-dice")
+    assert "predicted-dice" in possible_orders(cases)
+    assert "predicted-dice" not in possible_orders([SMALL])
 
 
 @given(
@@ -84,7 +103,9 @@ def test_any_name_survives_the_file(tmp_path_factory: pytest.TempPathFactory, ca
 
 @given(st.randoms(use_true_random=False))
 def test_the_list_does_not_depend_on_the_order_of_the_input(shuffler: random.Random) -> None:
-    cases = [scores(f"c{i}", *(score(o, i % 3, i % 2) for o in ("liver", "spleen", "aorta")), dataset=f"d{i % 2}") for i in range(9)]
+    cases = [
+        scores(f"c{i}", *(score(o, i % 3, i % 2, dice=0.5) for o in ("liver", "spleen", "aorta")), dataset=f"d{i % 2}") for i in range(9)
+    ]
     shuffled = [CaseScores(c.dataset, c.case, tuple(shuffler.sample(c.organs, 3))) for c in shuffler.sample(cases, 9)]
     for order in ORDERS:
         assert prioritize(shuffled, order) == prioritize(cases, order)
@@ -93,7 +114,7 @@ def test_the_list_does_not_depend_on_the_order_of_the_input(shuffler: random.Ran
 def test_an_order_that_needs_expected_errors_says_where_they_are_missing() -> None:
     bare = scores("c", OrganScore("d", "c", "liver", 5, 10.0, 7))
     assert names(prioritize([bare], "abdomenatlas")) == [["c", "liver"]]
-    for order in ORDERS[1:]:
+    for order in ("expected-error", "gain"):
         with pytest.raises(AtlasError, match=r"d/c: liver has no expected error.*--force"):
             prioritize([bare], order)
 

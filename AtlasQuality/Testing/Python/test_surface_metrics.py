@@ -12,13 +12,25 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from AtlasQualityLib.surface_metrics import compare_masks, surface_distances
+from AtlasQualityLib.surface_metrics import (
+    BOTH,
+    EXTRA,
+    MISSED,
+    NEITHER,
+    MetricOptions,
+    compare_masks,
+    surface_dice,
+    surface_distances,
+)
 from AtlasQualityLib.surface_table import CORNERS, surface_areas
-from AtlasSegmentLib.errors import GeometryError
+from AtlasSegmentLib.errors import GeometryError, InputError
 
 SPACINGS = st.tuples(*[st.floats(0.3, 5.0, allow_subnormal=False).map(lambda x: round(x, 3))] * 3)
-MANY = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-SYMMETRIC = ("dice", "nsd_1mm", "nsd_2mm", "hd95_mm", "assd_mm")
+MANY = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHARES = ("dice", "iou", "nsd_1mm", "nsd_2mm")
+DISTANCES = ("hd_mm", "hd95_mm", "assd_mm", "hd_voxel_mm", "hd95_voxel_mm", "assd_voxel_mm", "assd_voxel_pooled_mm")
+SYMMETRIC = (*SHARES, *DISTANCES)
+SHIFT = ("right_mm", "front_mm", "head_mm")
 
 
 @pytest.fixture
@@ -79,7 +91,7 @@ def test_the_area_of_every_neighborhood_is_that_of_deepmind(deepmind: Any) -> No
 def test_all_metrics_equal_those_of_deepmind(deepmind: Any, seed: int, spacing: tuple[float, float, float], density: float) -> None:
     a, b = two_masks(seed, density=density)
     assume(a.any() and b.any() and not on_the_edge(a, b, spacing))
-    ours = vars(compare_masks(a, b, spacing))
+    ours = compare_masks(a, b, spacing).numbers()
     for name, value in reference_numbers(deepmind, a, b, spacing).items():
         assert ours[name] == pytest.approx(value, rel=1e-9, abs=1e-12), name
 
@@ -113,18 +125,22 @@ def test_a_box_that_grew_by_one_slice_has_the_known_numbers() -> None:
 def test_the_array_order_changes_nothing(seed: int, spacing: Any, order: list[int], flips: tuple[bool, bool, bool]) -> None:
     a, b = two_masks(seed)
     turn = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
-    expected = vars(compare_masks(a, b, spacing))
-    found = vars(compare_masks(a.transpose(order)[turn], b.transpose(order)[turn], [spacing[i] for i in order]))
-    assert found == pytest.approx(expected, rel=1e-9, abs=1e-12, nan_ok=True)
+    axes = np.diag(spacing)
+    turned = axes[:, order] * [-1 if flip else 1 for flip in flips]
+    expected = compare_masks(a, b, axes).numbers()
+    found = compare_masks(a.transpose(order)[turn], b.transpose(order)[turn], turned).numbers()
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-9, nan_ok=True)
 
 
 @MANY
 @given(seed=st.integers(0, 10**6), spacing=SPACINGS)
 def test_mask_and_reference_can_change_places(seed: int, spacing: Any) -> None:
     a, b = two_masks(seed)
-    one, other = vars(compare_masks(a, b, spacing)), vars(compare_masks(b, a, spacing))
+    one, other = compare_masks(a, b, spacing).numbers(), compare_masks(b, a, spacing).numbers()
     assert {k: one[k] for k in SYMMETRIC} == pytest.approx({k: other[k] for k in SYMMETRIC}, rel=1e-12, nan_ok=True)
-    assert one["difference_ml"] == pytest.approx(-other["difference_ml"])
+    for name in ("difference_ml", *SHIFT):
+        assert one[name] == pytest.approx(-other[name], abs=1e-12)
+    assert (one["parts_precision"], one["parts_f1"]) == (other["parts_recall"], other["parts_f1"])
 
 
 @MANY
@@ -132,7 +148,7 @@ def test_mask_and_reference_can_change_places(seed: int, spacing: Any) -> None:
 def test_moving_both_masks_changes_nothing(seed: int, shift: tuple[int, int, int]) -> None:
     a, b = two_masks(seed)
     moved = [np.pad(mask, [(n, 6 - n) for n in shift]) for mask in (a, b)]
-    assert vars(compare_masks(*moved, (1, 2, 3))) == pytest.approx(vars(compare_masks(a, b, (1, 2, 3))), nan_ok=True)
+    assert compare_masks(*moved, (1, 2, 3)).numbers() == pytest.approx(compare_masks(a, b, (1, 2, 3)).numbers(), abs=1e-9, nan_ok=True)
 
 
 @MANY
@@ -141,8 +157,9 @@ def test_a_mask_agrees_with_itself(seed: int, density: float) -> None:
     a, _ = two_masks(seed, density=density)
     assume(a.any())
     found = compare_masks(a, a.copy(order="F"), (0.7, 0.7, 5))
-    assert [getattr(found, name) for name in SYMMETRIC] == [1, 1, 1, 0, 0]
-    assert (found.difference_ml, found.difference_percent) == (0, 0)
+    assert [getattr(found, name) for name in SYMMETRIC] == [1] * len(SHARES) + [0] * len(DISTANCES)
+    assert (found.difference_ml, found.difference_percent, found.shift_mm, found.presence) == (0, 0, (0, 0, 0), BOTH)
+    assert (found.parts.precision, found.parts.recall, found.parts.f1) == (1, 1, 1)
 
 
 def test_a_turned_grid_gives_the_same_distances_as_a_straight_one() -> None:
@@ -151,7 +168,56 @@ def test_a_turned_grid_gives_the_same_distances_as_a_straight_one() -> None:
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     affine = np.eye(4)
     affine[:3, :3] = turn @ np.diag([0.8, -0.9, 2.5])
-    assert vars(compare_masks(a, b, affine)) == pytest.approx(vars(compare_masks(a, b, (0.8, 0.9, 2.5))))
+    straight, turned = (compare_masks(a, b, axes) for axes in (np.diag([0.8, -0.9, 2.5]), affine))
+    assert turned.shift_mm == pytest.approx(turn @ straight.shift_mm)
+    expected, found = ({k: v for k, v in x.numbers().items() if k not in SHIFT} for x in (straight, turned))
+    assert found == pytest.approx(expected)
+
+
+@MANY
+@given(seed=st.integers(0, 10**6), move=st.tuples(*[st.integers(-4, 4)] * 3), spacing=SPACINGS)
+def test_a_mask_that_was_moved_is_as_far_away_as_it_was_moved(seed: int, move: tuple[int, int, int], spacing: Any) -> None:
+    a = np.pad(two_masks(seed, density=0.3)[0], 4)
+    found = compare_masks(np.roll(a, move, (0, 1, 2)), a, np.diag(spacing))
+    way = np.array(move) * spacing
+    assert found.shift_mm == pytest.approx(way, abs=1e-9)
+    assert found.centroid_mm == pytest.approx(np.linalg.norm(way), abs=1e-9)
+    assert max(found.hd_mm, found.hd_voxel_mm) <= np.linalg.norm(way) + 1e-9
+    assert found.difference_ml == 0
+
+
+@pytest.mark.parametrize("far", [1, 2, 30])
+def test_a_plate_that_was_moved_across_has_its_distance_in_both_conventions(far: int) -> None:
+    a, b = np.zeros((40, 12, 12), bool), np.zeros((40, 12, 12), bool)
+    a[4], b[4 + far] = True, True
+    found = compare_masks(b, a, (1.5, 0.7, 0.7))
+    assert [found.hd_voxel_mm, found.hd95_voxel_mm, found.assd_voxel_mm, found.assd_voxel_pooled_mm] == pytest.approx([1.5 * far] * 4)
+    # Elements lie on both sides of a plate one voxel thick: one of them nearer to the other plate, at the same place for the next one.
+    assert found.hd_mm == pytest.approx(1.5 * far)
+    assert found.assd_mm == pytest.approx((1.5 * far + 1.5 * (far - 1)) / 2, rel=0.02)
+
+
+def test_a_larger_surface_weighs_more_in_the_pooled_mean_only() -> None:
+    a, b = np.zeros((9, 9, 9), bool), np.zeros((9, 9, 9), bool)
+    a[4, 4, 4] = True
+    b[4, 4, 4] = b[4, 4, 6] = b[4, 6, 4] = True
+    found = compare_masks(a, b, (1, 1, 1))
+    assert found.assd_voxel_mm == pytest.approx((0 + 4 / 3) / 2)
+    assert found.assd_voxel_pooled_mm == pytest.approx(4 / 4)
+
+
+def test_surface_dice_is_given_at_any_tolerance() -> None:
+    a, b = two_masks(3)
+    found = compare_masks(a, b, (1, 2, 3), MetricOptions(tolerances=(0.0, 1.0, 3.5)))
+    surfaces = surface_distances(a, b, (1, 2, 3))
+    assert found.numbers()["nsd_3.5mm"] == surface_dice(surfaces, 3.5) >= found.nsd_2mm >= found.nsd_1mm >= found.numbers()["nsd_0mm"]
+    assert set(found.other_nsd) == {0.0, 3.5}
+
+
+@pytest.mark.parametrize("tolerance", [-1.0, math.nan, math.inf])
+def test_a_tolerance_that_is_none_is_refused(tolerance: float) -> None:
+    with pytest.raises(InputError, match="tolerance"):
+        MetricOptions(tolerances=(tolerance,))
 
 
 def test_a_tilted_grid_is_measured_in_patient_space() -> None:
@@ -169,16 +235,21 @@ def test_a_tilted_grid_is_measured_in_patient_space() -> None:
 def test_two_empty_masks_give_no_number() -> None:
     empty = np.zeros((4, 4, 4), bool)
     found = compare_masks(empty, empty, (1, 1, 1))
-    assert all(math.isnan(getattr(found, name)) for name in (*SYMMETRIC, "difference_percent"))
-    assert (found.volume_ml, found.reference_ml) == (0, 0)
+    assert all(math.isnan(getattr(found, name)) for name in (*SYMMETRIC, "difference_percent", "centroid_mm"))
+    assert (found.volume_ml, found.reference_ml, found.presence) == (0, 0, NEITHER)
+    assert (found.parts.found, found.parts.missed, found.parts.false_positives) == (0, 0, 0)
+    assert all(math.isnan(share) for share in (found.parts.precision, found.parts.recall, found.parts.f1))
 
 
 @pytest.mark.parametrize("swap", [False, True])
 def test_an_empty_mask_against_a_full_one_is_infinitely_far(swap: bool) -> None:
     masks = [np.zeros((4, 4, 4), bool), np.ones((4, 4, 4), bool)]
     found = compare_masks(*(masks[::-1] if swap else masks), (1, 1, 1))
-    assert [getattr(found, name) for name in SYMMETRIC] == [0, 0, 0, math.inf, math.inf]
+    assert [getattr(found, name) for name in SYMMETRIC] == [0] * len(SHARES) + [math.inf] * len(DISTANCES)
     assert math.isnan(found.difference_percent) == swap
+    assert math.isnan(found.centroid_mm)
+    assert found.presence == (EXTRA if swap else MISSED)
+    assert (found.parts.found, found.parts.missed, found.parts.false_positives) == ((0, 0, 1) if swap else (0, 1, 0))
 
 
 @pytest.mark.parametrize("place", [(0, 0, 0), (2, 2, 2), (4, 4, 4)])

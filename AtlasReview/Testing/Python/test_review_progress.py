@@ -18,7 +18,6 @@ from AtlasReviewLib import commands_progress
 from AtlasReviewLib.commands_progress import csv_text, progress_command
 from AtlasReviewLib.progress_page import COLUMNS, Progress, cells, curve, progress_page, work_table
 from AtlasReviewLib.remaining_error import remaining_error
-from AtlasReviewLib.report_html import NOTHING
 from AtlasReviewLib.review_statistics import Work, decided_days, summed, works_of
 from AtlasReviewLib.revision_changes import MEMORY, changes_of, organs_with_revisions
 from AtlasReviewLib.revisions import save_revision
@@ -27,6 +26,7 @@ from AtlasReviewLib.worklist_merge import open_worklist
 from AtlasSegmentLib import console
 from AtlasSegmentLib.case_folder import open_case
 from AtlasSegmentLib.errors import DatasetError, InputError
+from AtlasSegmentLib.html_page import NOTHING
 from AtlasSegmentLib.nifti import read_nifti
 from review_data import make_dataset
 

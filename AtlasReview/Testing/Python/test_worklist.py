@@ -347,13 +347,12 @@ def test_a_damaged_record_of_attention_is_a_reason_and_no_obstacle(dataset: Path
 
 
 def test_a_predicted_dice_is_shown_where_a_quality_model_left_one(dataset: Path) -> None:
-    from AtlasQualityLib.organ_table import PREDICTED_DICE
 
-    (dataset / "first" / "average" / PREDICTED_DICE).write_text('{"organs": {"liver": 0.875}}')
+    (dataset / "first" / "average" / "predicted_dice.json").write_text('{"organs": {"liver": 0.875}}')
     worklist, _ = open_worklist(dataset)
     assert worklist.task("first", "liver").predicted_dice == 0.875
     assert math.isnan(worklist.task("first", "spleen").predicted_dice)
-    (dataset / "first" / "average" / PREDICTED_DICE).write_text("{half")
+    (dataset / "first" / "average" / "predicted_dice.json").write_text("{half")
     worklist, _ = open_worklist(dataset)
     assert math.isnan(worklist.task("first", "liver").predicted_dice)
 

@@ -139,13 +139,13 @@ class FullSession:
 
 def onnx_on_a_simulated_gpu(path: Path, monkeypatch: pytest.MonkeyPatch, patches: int, device: Device = "auto") -> OnnxNetwork:
     onnx_convolution(path, [1, 2])
-    real = onnx_network._open_session
+    real = onnx_network.open_session
 
     def opened(path: Path, threads: int, device: Device) -> tuple[Any, str]:
         session, engine = real(path, threads, "cpu")
         return (session, engine) if device == "cpu" else (FullSession(session, patches), "onnxruntime CUDAExecutionProvider")
 
-    monkeypatch.setattr(onnx_network, "_open_session", opened)
+    monkeypatch.setattr(onnx_network, "open_session", opened)
     return OnnxNetwork(path, device=device)
 
 

@@ -1,4 +1,4 @@
-"""The HTML of the report: one file without scripts or references to anything outside, every text escaped."""
+"""A page of HTML: one file without scripts or references to anything outside, every text escaped."""
 
 from __future__ import annotations
 

@@ -1,0 +1,148 @@
+"""The command that trains a label-quality model on one's own data."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from AtlasQualityLib.quality_network import BACKBONES
+from AtlasQualityLib.quality_slices import KINDS, SliceRule
+from AtlasSegmentLib import console
+from AtlasSegmentLib.devices import DEVICES, device_of
+from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
+from AtlasSegmentLib.remaining_time import RemainingTime, rounded_seconds
+
+if TYPE_CHECKING:
+    from AtlasQualityLib.quality_training_run import RunResult
+
+_EVERY_SECONDS = 30.0
+_PERCENT = 100
+_PARTS = ("validation", "test")
+_FIGURES = ("pearson", "low", "high", "spearman", "mae")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the group `atlas quality`."""
+    app.command("train")(train_command)
+
+
+def train_command(
+    data: Annotated[list[str], typer.Argument(help="Folders of cases with a CT and a reference, or pairs as CT=LABELS.")],
+    out: Annotated[Path, typer.Option(readable=False, help="The new model folder; its last part is the name of the model.")],
+    table: Annotated[str | None, typer.Option(help="Label table of the references; default: the one beside each.")] = None,
+    backbone: Annotated[str, typer.Option(help=f"One of {', '.join(BACKBONES)}.")] = "resnet18",
+    width: Annotated[int, typer.Option(min=1, max=512, help="Channels of the first layer; SegAE has 64.")] = 16,
+    size: Annotated[int, typer.Option(min=64, max=512, help="Pixels that a slice is brought to, a multiple of 32; SegAE has 256.")] = 128,
+    rule: Annotated[str, typer.Option(help=f"How slices are cut out: {', '.join(KINDS)} (SegAE's).")] = KINDS[0],
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the examples.")] = 30,
+    batch: Annotated[int, typer.Option(min=1, help="Slices in one step, over all processes.")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="Of the first epoch; it falls along a cosine.")] = 1e-3,
+    damages: Annotated[int, typer.Option(min=0, help="Damaged masks of each organ of each reference.")] = 8,
+    slices: Annotated[int, typer.Option(min=1, help="Slices of one mask to train with, at most.")] = 6,
+    organs: Annotated[int, typer.Option(min=0, help="Organs of a case whose references are damaged, drawn by chance; 0 takes all.")] = 24,
+    flips: Annotated[bool, typer.Option("--flips", help="Also mirror paired organs, named as their partner.")] = False,
+    validation: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the cases for validation and calibration.")] = 0.15,
+    test: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the cases for the final test.")] = 0.15,
+    embeddings: Annotated[Path | None, typer.Option(readable=False, help="Text embeddings (.npz) in place of the built-in ones.")] = None,
+    examples: Annotated[Path | None, typer.Option(readable=False, help="Keep the examples here, for several trainings.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, data and machine: same weights.")] = 0,
+    device: Annotated[str, typer.Option(help=f"Where it is trained: {', '.join(DEVICES)}.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes the cores there are.")] = 0,
+    jobs: console.JobsOption = 1,
+    scheduler: console.SchedulerOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Train a network that predicts the Dice of a mask without a reference, on cases that have one.
+
+    Learns from real predictions beside the references and from synthetic damage. Cases are split, never slices; folders named train, val
+    and test are taken as they are. Stop it at any time and go on with --resume. Several GPUs: torchrun --nproc-per-node N --no-python
+    atlas quality train ...
+
+    Example: atlas quality train data/with_references --out models/quality --epochs 30
+    """
+    from AtlasQualityLib.quality_pairs import PairOptions
+    from AtlasQualityLib.quality_training import TrainingOptions
+    from AtlasQualityLib.quality_training_batches import Augmentation
+    from AtlasQualityLib.quality_training_ranks import rank_of_environment
+    from AtlasQualityLib.quality_training_run import RunOptions, train_quality
+    from AtlasSegmentLib.cpu_threads import set_threads
+
+    known_backbone = _one_of("--backbone", backbone, BACKBONES)
+    options = RunOptions(
+        PairOptions(SliceRule(_one_of("--rule", rule, KINDS), size), damages, slices, most_organs=organs, seed=seed),
+        TrainingOptions(known_backbone, width, epochs, batch, learning_rate, seed=seed, augmentation=Augmentation(flips=flips)),
+        table,
+        validation,
+        test,
+        embeddings,
+        examples,
+        device_of(device),
+        jobs,
+        scheduler,
+        resume,
+    )
+    set_threads(threads)
+    with _progress(shown=rank_of_environment()[0] == 0) as progress:
+        result = train_quality(data, out, options, progress)
+    if result is not None:
+        _report(result, as_json)
+
+
+def _one_of(option: str, value: str, known: tuple[Any, ...]) -> Any:
+    if value not in known:
+        message = f"{option} {value!r} is not known."
+        raise InputError(message, f"Use one of {', '.join(known)}.")
+    return value
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Iterator[ProgressCallback]:
+    """Show a bar, or on a plain stream, such as the log of a cluster job, a line now and then with the time that is left."""
+    if not shown:
+        yield ignore_progress
+        return
+    if sys.stderr.isatty():
+        with console.progress_bar("train") as bar:
+            yield bar
+        return
+    remaining, last = RemainingTime(), [time.monotonic()]
+
+    def tell(share: float, text: str) -> None:
+        now = time.monotonic()
+        remaining.update(now, share)
+        if now - last[0] >= _EVERY_SECONDS:
+            last[0] = now
+            left = remaining.seconds(now)
+            ending = "" if left is None else f", about {rounded_seconds(left)} s left"
+            typer.echo(console.plain(f"train: {share * _PERCENT:.0f} %, {text}{ending}"), err=True)
+
+    yield tell
+
+
+def _report(result: RunResult, as_json: bool) -> None:
+    """Print what came out; leave with 1 when some cases could not be used."""
+    if as_json:
+        failed = [{"case": outcome.name, "error": outcome.error, "remedy": outcome.remedy} for outcome in result.failed]
+        console.print_json({"model": str(result.folder), **result.card, "failed": failed})
+    else:
+        figures = [(part, kind, f) for part in _PARTS for kind, f in (result.card[part] or {}).items() if kind != "note"]
+        rows = [(part, kind, f["masks"], f["cases"], *map(_number, (f[name] for name in _FIGURES))) for part, kind, f in figures]
+        columns = ("part", "masks of", "masks", "cases", "Pearson", "95 % from", "to", "Spearman", "MAE")
+        console.print_table("Predicted and true Dice, held-out cases", columns, rows)
+        console.print_line(f"wrote {result.folder}")
+    for outcome in result.failed:
+        console.print_error(f"{outcome.name}: {outcome.error}", outcome.remedy)
+    if result.failed:
+        raise typer.Exit(console.EXIT_SOME_FAILED)
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"

@@ -1,0 +1,128 @@
+"""quality.json: what a label-quality model is made of (format "atlas-quality/1")."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from AtlasQualityLib.quality_estimate import SLICES, Estimate
+from AtlasQualityLib.quality_network import Backbone
+from AtlasQualityLib.quality_slices import Kind, SliceRule
+from AtlasSegmentLib.errors import AtlasError, ModelError
+from AtlasSegmentLib.files import read_json, write_json
+from AtlasSegmentLib.names import safe_name
+
+FILE = "quality.json"
+ONNX, SAFETENSORS, EMBEDDINGS = "model.onnx", "model.safetensors", "embeddings.npz"
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+
+class Curve(_Part):
+    """Calibration: which true Dice the scores of masks stood for on data that the network was not trained on.
+
+    Attributes:
+        predicted: Scores, ascending.
+        dice: The mean true Dice at each, 0..1, never falling.
+        source: What it was fitted on, for people.
+    """
+
+    predicted: tuple[float, ...] = (0.0, 1.0)
+    dice: tuple[_Share, ...] = (0.0, 1.0)
+    source: str = ""
+
+    @model_validator(mode="after")
+    def _is_a_curve(self) -> Curve:
+        if len(self.predicted) != len(self.dice) or len(self.dice) < 2:
+            message = f"a curve needs two points or more and as many of each, there are {len(self.predicted)} and {len(self.dice)}"
+            raise ValueError(message)
+        if (np.diff(self.predicted) <= 0).any() or (np.diff(self.dice) < 0).any():
+            message = "the scores of a curve must rise, and its Dice must not fall"
+            raise ValueError(message)
+        return self
+
+    def __call__(self, score: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the Dice for scores, linear between the points and constant beyond them."""
+        return np.interp(np.asarray(score, np.float64), self.predicted, self.dice)
+
+
+class Slices(_Part):
+    """How slices become the network's input; see `quality_slices.SliceRule`."""
+
+    kind: Kind = "isotropic"
+    size: int = 256
+    margin: float = 20.0
+
+    @property
+    def rule(self) -> SliceRule:
+        """The rule."""
+        return SliceRule(self.kind, self.size, self.margin)
+
+
+class QualityManifest(_Part):
+    """What quality.json says.
+
+    Attributes:
+        name: Short name, a file name.
+        backbone, width: See `quality_network.build_network`.
+        slices: What it is shown.
+        estimate: How the scores of slices become one of a mask; see `quality_estimate`.
+        count: Slices with mask that are looked at.
+        embedding: "text" is the built-in one, "file" embeddings.npz beside it.
+        calibration: From the score of a mask to its Dice.
+        card: What people should know: data, recipe, how good it is.
+    """
+
+    format: Literal["atlas-quality/1"] = "atlas-quality/1"
+    name: str
+    backbone: Backbone
+    width: int = Field(default=64, ge=1, le=512)
+    slices: Slices = Slices()
+    estimate: Estimate = "volume"
+    count: int = Field(default=SLICES, ge=1, le=1000)
+    embedding: Literal["text", "file"] = "text"
+    calibration: Curve = Curve()
+    card: dict[str, Any] = {}
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_file_name(cls, value: str) -> str:
+        try:
+            return safe_name(value, "name of a quality model")
+        except AtlasError as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("slices")
+    @classmethod
+    def _is_a_rule(cls, value: Slices) -> Slices:
+        try:
+            _ = value.rule
+        except AtlasError as error:
+            raise ValueError(error.message) from error
+        return value
+
+
+def read_manifest(folder: Path) -> QualityManifest:
+    """Read quality.json of a model folder. Raises ModelError when it is not there or not one."""
+    path = folder / FILE
+    try:
+        return QualityManifest.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        message = f"{path}: {where or 'the file'}: {first['msg']}."
+        raise ModelError(message, "Correct the file, or copy the model again.") from error
+    except AtlasError as error:
+        raise ModelError(error.message, error.remedy) from error
+
+
+def write_manifest(folder: Path, manifest: QualityManifest) -> None:
+    """Write quality.json."""
+    write_json(folder / FILE, manifest.model_dump(mode="json"))

@@ -1,0 +1,205 @@
+"""A page about the predicted quality of a dataset: every mask by its predicted Dice, and pictures of the worst ones."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from AtlasQualityLib.quality_predict import ORDER
+from AtlasQualityLib.quality_slices import axial, mask_box
+from AtlasSegmentLib.case_folder import CaseFolder
+from AtlasSegmentLib.errors import AtlasError, DatasetError, InputError
+from AtlasSegmentLib.files import read_json
+from AtlasSegmentLib.html_page import Cell, Content, Number, bullets, page, paragraph, picture, section, table, text
+from AtlasSegmentLib.labels import structure_for
+from AtlasSegmentLib.sparse import read_sparse
+from AtlasSegmentLib.volume import Array, reorient
+from AtlasSegmentLib.volume_io import read_volume
+
+PICTURES = 12
+_ROWS = 2000
+_WINDOW = (-160, 240)
+_SHOWN_MM = 30.0
+_DPI = 110
+
+
+@dataclass(frozen=True)
+class PredictedMask:
+    """What was predicted of one mask.
+
+    Attributes:
+        case: The case folder.
+        of: Name of the model whose mask it is; "" for the average.
+        organ: Name of its file.
+        dice: Predicted Dice; None for an empty mask.
+        spread: Standard deviation over slices.
+        worst: Index of the worst slice, from the feet; None for an empty mask.
+        slices: (index, score, whether the mask is there) of what was looked at.
+    """
+
+    case: CaseFolder
+    of: str
+    organ: str
+    dice: float | None
+    spread: float
+    worst: int | None
+    slices: tuple[tuple[int, float, bool], ...]
+
+
+def predicted_masks(case: CaseFolder, of: str = "") -> list[PredictedMask]:
+    """Return what was predicted of the masks of a case.
+
+    Raises:
+        DatasetError: Nothing was predicted, or the file is not what the prediction wrote.
+    """
+    path = (case.backbone(of) if of else case.average).predicted_dice
+    if not path.is_file():
+        message = f"{case.folder}: the quality of its masks was not predicted."
+        raise DatasetError(message, "Run: atlas quality predict CASE.")
+    try:
+        return [_predicted(case, of, organ, one) for organ, one in read_json(path)["details"].items()]
+    except (AtlasError, KeyError, TypeError, ValueError, AttributeError) as error:
+        message = f"{path}: is not what atlas quality predict writes."
+        raise DatasetError(message, "Run: atlas quality predict CASE --force.") from error
+
+
+def _predicted(case: CaseFolder, of: str, organ: str, one: Mapping[str, Any]) -> PredictedMask:
+    slices = tuple((int(s["index"]), float(s["score"]), bool(s["has_mask"])) for s in one["slices"])
+    dice, worst = one["dice"], one["worst_slice"]
+    return PredictedMask(
+        case, of, organ, None if dice is None else float(dice), float(one["spread"]), None if worst is None else int(worst), slices
+    )
+
+
+def worst_first(masks: Sequence[PredictedMask]) -> list[PredictedMask]:
+    """Return the masks that are not empty, the lowest predicted Dice first; ties by name."""
+    return sorted((m for m in masks if m.dice is not None), key=lambda m: (m.dice, m.case.name, m.organ))
+
+
+def quality_report(title: str, masks: Sequence[PredictedMask], pictures: int = PICTURES) -> bytes:
+    """Return the page, UTF-8.
+
+    Args:
+        title: Such as the name of the dataset.
+        masks: Of all cases.
+        pictures: Worst masks that get one.
+
+    Raises:
+        InputError: matplotlib is not installed.
+        AtlasError: A CT or mask cannot be read.
+    """
+    ranked = worst_first(masks)
+    empty = [f"{mask.case.name}: {mask.organ}" for mask in masks if mask.dice is None]
+    cases = len({mask.case.folder for mask in masks})
+    body = [
+        f"<h1>{text(title)}</h1>",
+        paragraph(f"Predicted quality of {len(ranked)} masks of {cases} {'case' if cases == 1 else 'cases'}."),
+        paragraph("A prediction of a network, not a measurement: it says where to look first, and never that a mask is right.", "notice"),
+        section("The worst masks", *(_figure(mask, number) for number, mask in enumerate(ranked[:pictures], start=1))),
+        section("All masks, the worst first", _table(ranked), _left_out(ranked)),
+        section("Empty masks, of which nothing is predicted", bullets(empty, "missing")),
+    ]
+    return page(f"{title}: predicted quality", body)
+
+
+def _table(ranked: Sequence[PredictedMask]) -> str:
+    rows: list[list[Content]] = [
+        [Number(rank), mask.case.name, _organ(mask), Number(mask.dice, 3), Number(mask.spread, 3), Number(mask.worst)]
+        for rank, mask in enumerate(ranked[:_ROWS], start=1)
+    ]
+    return table(["rank", "case", "organ", "predicted Dice", "spread over slices", "worst slice, from the feet"], rows)
+
+
+def _left_out(ranked: Sequence[PredictedMask]) -> str:
+    return paragraph(f"... and {len(ranked) - _ROWS} better ones; the CSV has all of them.", "note") if len(ranked) > _ROWS else ""
+
+
+def _organ(mask: PredictedMask) -> Cell:
+    red, green, blue = structure_for(mask.organ).color
+    return Cell(mask.organ, f"rgb({red},{green},{blue})")
+
+
+def _figure(mask: PredictedMask, number: int) -> str:
+    what = f"{mask.organ} of {mask.case.name}"
+    caption = f"{number}. {what}: predicted Dice {mask.dice:.2f}, spread {mask.spread:.2f}; axial slice {mask.worst} from the feet"
+    return picture(worst_slice_png(mask), caption, f"{what} in its worst slice, and the scores of all slices looked at")
+
+
+def worst_slice_png(mask: PredictedMask) -> bytes:
+    """Return a picture of the worst slice of a mask with its outline, and of the scores of all slices looked at.
+
+    Raises:
+        InputError: matplotlib is not installed, or the mask is empty.
+        AtlasError: The CT or the mask cannot be read.
+    """
+    if mask.worst is None:
+        message = f"{mask.case.name}: the mask of {mask.organ} is empty."
+        raise InputError(message, "Choose another organ.")
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        message = "Pictures need matplotlib, which is not installed."
+        raise InputError(message, 'Install it with: pip install "slicer-atlas-annotator[report]".') from error
+    figure = Figure(figsize=(9.0, 4.2), dpi=_DPI, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
+    _draw_slice(left, mask, mask.worst)
+    _draw_scores(right, mask)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _draw_slice(axes: Any, mask: PredictedMask, index: int) -> None:
+    ct = read_volume(mask.case.ct).reoriented(ORDER)
+    folder = mask.case.backbone(mask.of) if mask.of else mask.case.average
+    sparse = read_sparse(folder.mask(mask.organ))
+    dense = axial(reorient(sparse.dense(), sparse.grid.affine, ORDER)[0])
+    image, drawn = axial(ct.array)[index], dense[index] != 0
+    row, column = float(ct.spacing[1]), float(ct.spacing[0])
+    _shade(axes, image, (row, column))
+    if drawn.any():
+        axes.contour(drawn, levels=[0.5], colors=["#ff9f1c"], linewidths=1.4, extent=_extent(image, (row, column)), origin="upper")
+    box = mask_box(drawn if drawn.any() else np.asarray(dense.any(axis=0)))
+    if box is not None:
+        middle = ((box[0] + box[1] + 1) / 2 * row, (box[2] + box[3] + 1) / 2 * column)
+        half = max((box[1] - box[0] + 1) * row, (box[3] - box[2] + 1) * column) / 2 + _SHOWN_MM
+        axes.set_xlim(middle[1] - half, middle[1] + half)
+        axes.set_ylim(middle[0] + half, middle[0] - half)
+    for place, letter in (((0.02, 0.5), "R"), ((0.95, 0.5), "L"), ((0.5, 0.95), "A"), ((0.5, 0.02), "P")):
+        axes.text(*place, letter, transform=axes.transAxes, color="white", fontsize=11, fontweight="bold")
+    axes.set_facecolor("black")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _extent(image: Array, spacing: tuple[float, float]) -> tuple[float, float, float, float]:
+    return (0, image.shape[1] * spacing[1], image.shape[0] * spacing[0], 0)
+
+
+def _shade(axes: Any, image: Array, spacing: tuple[float, float]) -> None:
+    low, high = _WINDOW
+    axes.imshow(image, cmap="gray", vmin=low, vmax=high, extent=_extent(image, spacing), interpolation="bilinear")
+
+
+def _draw_scores(axes: Any, mask: PredictedMask) -> None:
+    """Draw the score of each slice looked at, with the worst one marked; hollow where the mask is empty."""
+    for has_mask, name in ((True, "with mask"), (False, "without: rightly empty?")):
+        found = [(index, score) for index, score, inside in mask.slices if inside == has_mask]
+        if found:
+            at, score = zip(*found, strict=True)
+            axes.plot(score, at, "o", color="#1f6f8b", markerfacecolor="#1f6f8b" if has_mask else "white", label=name)
+    worst = [score for index, score, _ in mask.slices if index == mask.worst]
+    axes.plot(worst, [mask.worst], "o", markersize=13, markerfacecolor="none", markeredgecolor="#c1121f", label="worst")
+    axes.axvline(1, color="#9aa5b1", linewidth=0.8)
+    axes.set_xlim(
+        min(0.0, float(np.min([s for _, s, _ in mask.slices]))) - 0.05, max(1.05, float(np.max([s for _, s, _ in mask.slices])) + 0.05)
+    )
+    axes.set_xlabel("score of the slice (1 is good)")
+    axes.set_ylabel("axial slice, from the feet")
+    axes.legend(loc="best", fontsize=8)
