@@ -63,6 +63,7 @@ class AtlasQualityParameterNode:
         referenceTable: Name of the label table of a label map; "" for the names in the color table of a node.
         comparison: Table of the last comparison.
         chart: Plot of it.
+        scored: Masks whose quality is predicted: "case", those of its folder, or "scene", as they are here.
     """
 
     segmentation: vtkMRMLSegmentationNode
@@ -79,6 +80,7 @@ class AtlasQualityParameterNode:
     referenceTable: str = ""
     comparison: vtkMRMLTableNode
     chart: vtkMRMLPlotChartNode
+    scored: str = "case"
 
 
 class AtlasQualityWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -114,14 +116,16 @@ class AtlasQualityWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from AtlasQualityLib.panel_compare import ComparePanel
         from AtlasQualityLib.panel_organs import OrgansPanel
         from AtlasQualityLib.panel_overlay import OverlayPanel
+        from AtlasQualityLib.panel_quality import QualityPanel
         from AtlasQualityLib.panel_spots import SpotsPanel
         from AtlasQualityLib.work_folders import WorkFolders
         from AtlasSegmentLib.panel_shortcuts import PanelShortcuts
 
         self._folders = WorkFolders(Path(slicer.app.temporaryPath))
         self._organs = OrgansPanel(self.ui.organsTable, self._onOrganChosen)
-        self._overlay = OverlayPanel(self.ui, self._organs.select)
+        self._overlay = OverlayPanel(self.ui, self._onMapOfOrgan)
         self._spots = SpotsPanel(self.ui, self._onSpotChosen)
+        self._quality = QualityPanel(self.ui, self._folders.make, self._organs)
         self._case = CasePanel(self.ui, self._folders.make, self._onResult)
         self._compare = ComparePanel(self.ui, self._folders.make)
         self._shortcuts = PanelShortcuts()
@@ -130,6 +134,8 @@ class AtlasQualityWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._shortcuts.bind(",", self.ui.thresholdDownButton, repeat=True)
         self._shortcuts.bind("N", self.ui.nextSpotButton, repeat=True)
         self._shortcuts.bind("Shift+N", self.ui.previousSpotButton, repeat=True)
+        self._shortcuts.bind("J", self.ui.worstSliceButton)
+        self._shortcuts.bindCall("Shift+J", self._quality.slices.worst.previous)
 
     def enter(self) -> None:
         """Show the overlay and put the keys in force."""
@@ -148,7 +154,7 @@ class AtlasQualityWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Leave nothing behind: no process, key, observer or file."""
         self.exit()
         self.setParameterNode(None)
-        for part in (self._compare, self._case, self._organs):
+        for part in (self._compare, self._quality, self._case, self._organs):
             part.cleanup()
         self.removeObservers()
         self._folders.remove()
@@ -189,7 +195,7 @@ class AtlasQualityWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             old.disconnectGui(self._guiTag)
             self.removeObserver(old.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
         self._parameterNode = parameterNode
-        for part in (self._case, self._overlay, self._compare):
+        for part in (self._case, self._overlay, self._compare, self._quality):
             part.setParameterNode(parameterNode)
         self._showTables(None)
         if parameterNode is not None:
@@ -208,7 +214,7 @@ class AtlasQualityWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         if segmentation is not self._shownSegmentation:
             self._showTables(self._case.result)
-        for part in (self._case, self._overlay, self._compare):
+        for part in (self._case, self._overlay, self._compare, self._quality):
             part.update()
 
     def _onResult(self, result: ReviewResult | None) -> None:
@@ -220,17 +226,26 @@ class AtlasQualityWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         self._shownSegmentation = parameters.segmentation if parameters is not None else None
         self._organs.show(self._shownSegmentation, result)
+        self._quality.show(self._shownSegmentation, result)
         self._spots.show(result.spots if result is not None else [])
         if parameters is not None and parameters.organ:
             self._organs.select(parameters.organ)
 
-    def _onOrganChosen(self, organ: str, _segmentId: str) -> None:
+    def _onOrganChosen(self, organ: str, segmentId: str) -> None:
         self._parameterNode.organ = organ
+        self._quality.choose(self._organs.structureOf(organ, segmentId))
+
+    def _onMapOfOrgan(self, organ: str) -> None:
+        self._organs.select(organ)
+        if organ:
+            from AtlasSegmentLib.labels import structure_for
+
+            self._quality.choose(structure_for(organ).name)
 
     def _onSpotChosen(self, spot: HotSpot) -> None:
         if self._parameterNode.organ:
             self._parameterNode.organ = spot.organ
-            self._organs.select(spot.organ)
+            self._onMapOfOrgan(spot.organ)
         self.logic.jumpTo(spot.center, self._parameterNode.segmentation)
 
 
@@ -263,7 +278,7 @@ class AtlasQualityTest(ScriptedLoadableModuleTest):
 
     def runTest(self) -> None:
         """Run every test of this module."""
-        for test in (self.test_errorsAreFoundAndShown, self.test_aSegmentationAgreesWithItself):
+        for test in (self.test_errorsAreFoundAndShown, self.test_aSegmentationAgreesWithItself, self.test_theViewsGoToASliceOfAMask):
             self.setUp()
             test()
             self.tearDown()
@@ -303,3 +318,15 @@ class AtlasQualityTest(ScriptedLoadableModuleTest):
         rows = tasks.compare_files(source, source)["rows"]
         self.assertEqual({row["organ"] for row in rows}, {"liver", "spleen", "kidney_left"})
         self.assertEqual({row["dice"] for row in rows}, {1.0})
+
+    def test_theViewsGoToASliceOfAMask(self) -> None:
+        """The place in a slice of the liver is in the liver, and one above it is above it."""
+        from AtlasQualityLib.scene_slice_place import place_in_slice
+        from AtlasSegmentLib.scene import jump_to
+
+        _result, segmentation = self._openedCase()
+        inside, above = place_in_slice(segmentation, "liver", 20), place_in_slice(segmentation, "liver", 39)
+        self.assertAlmostEqual(above[2] - inside[2], 19 * 3.0, places=3)
+        jump_to(inside)
+        red = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceNode")
+        self.assertAlmostEqual(red.GetSliceOffset(), inside[2], places=3)

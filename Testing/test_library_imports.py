@@ -41,6 +41,8 @@ NEEDS_MODELS = {
     "window_model",
     "window_result",
     "run_case",
+    *("quality_calibration", "quality_case", "quality_evaluation", "quality_manifest", "quality_model", "quality_predict"),
+    *("quality_report", "quality_training", "quality_training_export", "quality_training_run"),
 }
 """AtlasSegment asks for its packages; what runs a model may need them at its top."""
 NEEDS_WORKLIST = {

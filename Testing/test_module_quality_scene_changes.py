@@ -185,5 +185,5 @@ def test_the_self_test_of_the_module_passes(open_module: Any) -> None:
     suite = unittest.defaultTestLoader.loadTestsFromTestCase(sys.modules["AtlasQuality"].AtlasQualityTest)
     result = unittest.TestResult()
     suite.run(result)
-    assert result.testsRun == 2
+    assert result.testsRun == 3
     assert result.errors == result.failures == []

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from AtlasReviewLib.slice_profile import AXIAL, SliceProfile, read_weights, slice_profile
+from AtlasQualityLib.slice_scores import SliceProfile
+from AtlasReviewLib.slice_profile import AXIAL, read_weights, slice_profile
 from AtlasSegmentLib.case_folder import CaseFolder
 from review_data import make_dataset, make_review_case, scores
 from review_desk import Desk
@@ -46,7 +47,7 @@ def picture(desk: Desk, view: str = "Red") -> Any:
 
 def line(desk: Desk, view: str = "Red") -> int:
     """Return the pixel column of the line that says where the view is."""
-    from AtlasReviewLib.panel_profile import VIEWS
+    from AtlasQualityLib.panel_strip import VIEWS
 
     columns = np.flatnonzero((picture(desk, view) == VIEWS[view]).all(axis=(0, 2)))
     assert len(columns) == 1
@@ -109,7 +110,7 @@ def test_a_click_and_a_drag_bring_the_view_to_the_slice_under_the_mouse(desk: De
 
 
 def test_bars_are_high_where_attention_is_and_hot_spots_have_a_mark(desk: Desk) -> None:
-    from AtlasReviewLib.panel_profile_picture import column_of
+    from AtlasQualityLib.panel_strip_picture import column_of
 
     one = strip(desk)
     one.node.SetSliceOffset(1000.0)
@@ -145,7 +146,7 @@ def test_corrected_slices_are_marked_in_the_view_that_cuts_along_them_once_the_s
     assert (green(desk, "Yellow"), green(desk, "Green")) == (0, 0)
     grid = desk.panel.task.session.loaded.grid
     wanted = [(grid.affine @ [0, 0, index, 1])[2] for index in SLICES]
-    assert strip(desk).corrected == pytest.approx(wanted)
+    assert strip(desk).marks.corrected == pytest.approx(wanted)
     for _ in SLICES:
         desk.ui.segmentEditor.undo()
     desk.panel.profile.tick()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import qt
@@ -10,9 +10,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from AtlasQualityLib.organ_table import OrganRow
-from AtlasQualityLib.panel_tables import Cell, SortableTable, rounded
+from AtlasQualityLib.panel_strip import scoreText
+from AtlasQualityLib.panel_tables import Cell, Figure, SortableTable, rounded
 from AtlasQualityLib.review_result import ReviewResult, merged_rows
 from AtlasQualityLib.scene_masks import segment_organs, volume_ml
+from AtlasQualityLib.slice_scores import OrganQuality
 from AtlasSegmentLib.errors import AtlasError
 
 _VOLUME, _DICE = 1, 5
@@ -34,7 +36,10 @@ class OrgansPanel:
             (_("Attn."), _("Volume that the attention marks, ml")),
             (_("Dis. %"), _("How far the models disagree: 100 % - mean Dice of all pairs of models")),
             (_("Error"), _("Expected volume of wrong voxels, ml")),
-            (_("Dice"), _("Predicted Dice, where a quality model left one")),
+            (
+                _("Dice"),
+                _("Dice that a quality model predicts without a reference, and the standard deviation of the scores of its slices"),
+            ),
         )
         self._table = SortableTable(table, columns, self._onSelected)
         self._rows: dict[str, tuple[str, OrganRow]] = {}
@@ -52,16 +57,35 @@ class OrgansPanel:
         self._rows = {row.organ or f"segment {identifier}": (identifier, row) for identifier, row in merged}
         self._segmentation = segmentation.GetID() if segmentation is not None else ""
         self._table.fill([(key, _cells(row)) for key, (_id, row) in self._rows.items()])
-        self._table.showColumn(_DICE, any(row.predicted_dice is not None for _id, row in self._rows.values()))
+        self.showQuality({row.structure: row.quality for _id, row in self._rows.values() if row.quality is not None})
         for column in range(_VOLUME + 1, _DICE):
             self._table.showColumn(column, result is not None)
         self._waiting = [key for key, (identifier, _row) in self._rows.items() if identifier]
         if self._waiting:
             self._timer.start()
 
+    def showQuality(self, found: Mapping[str, OrganQuality]) -> None:
+        """Show predicted Dice with its spread by structure; where there is none the number that its case folder has stays.
+
+        The column is hidden when nothing is predicted.
+        """
+        for key, (_id, row) in self._rows.items():
+            quality = found.get(row.structure)
+            if quality is not None:
+                self._table.setCell(key, _DICE, Figure(quality.text), _told(quality))
+            else:
+                self._table.setCell(key, _DICE, _plain(row))
+        self._table.sortable()
+        known = any(row.predicted_dice is not None for _id, row in self._rows.values())
+        self._table.showColumn(_DICE, known or any(row.structure in found for _id, row in self._rows.values()))
+
     def select(self, organ: str) -> None:
         """Mark the row of an organ."""
         self._table.select(organ)
+
+    def structureOf(self, organ: str, segmentId: str) -> str:
+        """Return the canonical name behind what `onChosen` was called with; "" when there is no such row."""
+        return next((row.structure for identifier, row in self._rows.values() if (row.organ, identifier) == (organ, segmentId)), "")
 
     def cleanup(self) -> None:
         """Stop counting."""
@@ -96,5 +120,20 @@ def _cells(row: OrganRow) -> list[Cell]:
         rounded(row.attention_ml, 1),
         percent,
         rounded(row.expected_error_ml, 1),
-        rounded(row.predicted_dice, 2),
+        _plain(row),
     ]
+
+
+def _plain(row: OrganRow) -> Cell:
+    return None if row.predicted_dice is None else Figure(f"{row.predicted_dice:.2f}")
+
+
+def _told(quality: OrganQuality) -> str:
+    """Return what is behind the number."""
+    if quality.dice is None:
+        return str(_("The mask is empty: nothing can be predicted of it."))
+    text = _("Predicted Dice {dice:.2f}").format(dice=quality.dice)
+    if quality.spread is not None:
+        text += "; " + _("standard deviation of the scores of its slices {spread:.2f}").format(spread=quality.spread)
+    worst = quality.worst_first()[:1]
+    return "\n".join([text, *(_("Worst: {slice}").format(slice=scoreText(one)) for one in worst)])

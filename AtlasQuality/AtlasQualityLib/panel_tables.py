@@ -7,6 +7,13 @@ from typing import Any
 
 import qt
 
+
+class Figure(str):
+    """A number that is shown with more than itself, such as "0.87 ± 0.05": always of one form, so that its text sorts as it does."""
+
+    __slots__ = ()
+
+
 Cell = str | float | None
 _KEY = qt.Qt.UserRole
 _NAME_WIDTH = 96
@@ -72,12 +79,15 @@ class SortableTable:
             header.setSectionResizeMode(self._stretched, qt.QHeaderView.Interactive)
             self._table.setColumnWidth(self._stretched, _NAME_WIDTH)
 
-    def setCell(self, key: str, column: int, cell: Cell) -> None:
-        """Change one cell of the row with this key; the rows stay where they are."""
+    def setCell(self, key: str, column: int, cell: Cell, tip: str = "") -> None:
+        """Change one cell of the row with this key, and its tool tip; the rows stay where they are."""
         row = self._rowOf(key)
         if row >= 0:
             self._table.setSortingEnabled(False)
-            self._table.setItem(row, column, _item(cell))
+            item = _item(cell)
+            if tip:
+                item.setToolTip(tip)
+            self._table.setItem(row, column, item)
 
     def showColumn(self, column: int, shown: bool) -> None:
         """Show or hide a column."""
@@ -124,6 +134,8 @@ def _item(cell: Cell) -> Any:
     if isinstance(cell, str):
         item.setText(cell)
         item.setToolTip(cell)
+        if isinstance(cell, Figure):
+            item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
     elif cell is not None:
         item.setData(qt.Qt.DisplayRole, cell)
         item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))

@@ -50,8 +50,12 @@ class QualityModel:
 
 
 def shipped_model() -> Path:
-    """Return the folder of the model that comes with the program. Raises DatasetError when this installation lacks it."""
-    return resource_path("Models", SHIPPED)
+    """Return the folder of the model that comes with the program. Raises ModelError when this installation has none."""
+    folder = resource_path("Models") / SHIPPED
+    if not (folder / FILE).is_file():
+        message = "no label-quality model was chosen, and none comes with this installation."
+        raise ModelError(message, "Choose a model folder or a SegAE checkpoint, or train one: atlas quality train DATA --out FOLDER.")
+    return folder
 
 
 def open_quality_model(

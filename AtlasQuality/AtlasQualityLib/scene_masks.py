@@ -79,23 +79,24 @@ def volume_ml(node: Any, segment_id: str) -> float:
         GeometryError: The segmentation is under a transform that is not linear.
     """
     inner = node.GetSegmentation()
-    representation = _binary_labelmap(inner)
+    representation = binary_labelmap(inner)
     segment = inner.GetSegment(segment_id)
     image = segment.GetRepresentation(representation)
     if image is None or image.IsEmpty() or image.GetPointData().GetScalars() is None:
         return 0.0
     count = int(np.count_nonzero(vtk_to_numpy(image.GetPointData().GetScalars()) == segment.GetLabelValue()))
-    return count * geometry.voxel_volume_mm3(_affine_of(image, node)) / 1000
+    return count * geometry.voxel_volume_mm3(image_affine(image, node)) / 1000
 
 
-def _binary_labelmap(inner: Any) -> str:
+def binary_labelmap(inner: Any) -> str:
+    """Return the name of the representation as label maps, which is made when it is not there."""
     representation = str(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName())
     if not inner.ContainsRepresentation(representation):
         inner.CreateRepresentation(representation)
     return representation
 
 
-def _affine_of(image: Any, node: Any) -> geometry.Matrix:
+def image_affine(image: Any, node: Any) -> geometry.Matrix:
     """Return index [i, j, k] (of the whole extent) to world RAS of a segment's image."""
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
@@ -115,7 +116,7 @@ def write_segmentation(node: Any, folder: Path) -> Path:
         message = f"{name} has no segment."
         raise InputError(message, "Choose a segmentation with organs.")
     inner = node.GetSegmentation()
-    _binary_labelmap(inner)
+    binary_labelmap(inner)
     layers: list[SceneLayer] = []
     for number in range(inner.GetNumberOfLayers()):
         segments = list(inner.GetSegmentIDsForLayer(number))
@@ -124,13 +125,32 @@ def write_segmentation(node: Any, folder: Path) -> Path:
     return write_scene_masks(folder, name, grid, layers)
 
 
+def segment_layer(node: Any, segment_id: str, organ: str, grid: Grid) -> SceneLayer | None:
+    """Return one segment as Slicer keeps it, its voxels not copied; None when it is gone or empty, or its voxels are not those of the grid.
+
+    Args:
+        node: Segmentation node.
+        segment_id: Of the segment.
+        organ: Canonical name that it gets in the layer.
+        grid: In world RAS mm.
+
+    Raises:
+        GeometryError: The segmentation is under a transform that is not linear.
+    """
+    inner = node.GetSegmentation()
+    segment = inner.GetSegment(segment_id)
+    image = None if segment is None else segment.GetRepresentation(binary_labelmap(inner))
+    layer = None if image is None else _layer(node, image, {segment.GetLabelValue(): organ}, grid)
+    return layer if layer is not None and layer.organs else None
+
+
 def _layer(node: Any, image: Any, organs: dict[int, str], grid: Grid) -> SceneLayer | None:
     """Return a layer as it is, or None when its voxels are not those of the grid."""
     first, last = image.GetExtent()[::2], image.GetExtent()[1::2]
     shape = [max(0, b - a + 1) for a, b in zip(first, last, strict=True)]
     if min(shape) == 0 or image.GetPointData().GetScalars() is None:
         return SceneLayer(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), {})
-    relation = np.linalg.inv(grid.affine) @ _affine_of(image, node)
+    relation = np.linalg.inv(grid.affine) @ image_affine(image, node)
     offset = np.rint(relation[:3, 3]).astype(int)
     start = offset + first
     moved = np.eye(4)

@@ -54,6 +54,8 @@ class ReviewButtons:
                 self.shortcuts.bind(key, button)
         for button, key in ((ui.nextSpotButton, "N"), (ui.previousSpotButton, "Shift+N"), (ui.overlayButton, "H"), (ui.maskButton, "M")):
             self.shortcuts.bind(key, button)
+        self.shortcuts.bind("J", ui.worstSliceButton)
+        self.shortcuts.bindCall("Shift+J", panel.quality.worst.previous)
         panel.carry.bindKeys(self.shortcuts)
         verdicts = (ui.saveButton, ui.acceptButton, ui.rejectButton, ui.flagButton, ui.skipButton)
         self._editing = (*verdicts, ui.handOverButton, ui.sendBackButton)

@@ -28,6 +28,7 @@ from AtlasReviewLib.panel_left import LeftEdits
 from AtlasReviewLib.panel_navigation import Navigation
 from AtlasReviewLib.panel_only import OnlyPanel
 from AtlasReviewLib.panel_profile import ProfilePanel
+from AtlasReviewLib.panel_quality import QualityPanel
 from AtlasReviewLib.panel_recovery import RecoveryBanner
 from AtlasReviewLib.panel_restore import SceneRestore
 from AtlasReviewLib.panel_spots import SpotPanel
@@ -65,6 +66,7 @@ class ReviewPanel:
         self.adjudicate = AdjudicationPanel(ui, self.context, self.task, self.spots)
         self.carry = CarryPanel(ui, self.task, self.say)
         self.profile = ProfilePanel(ui, self.task, self.carry)
+        self.quality = QualityPanel(ui, self.task, self.profile)
         self.recovery = RecoveryBanner(ui, self.decisions.recover)
         self.left = LeftEdits(self)
         self.dataset = DatasetPanel(ui, self.context, self.closeDataset, self._onOpened)
@@ -117,6 +119,7 @@ class ReviewPanel:
         self.activity.cleanup()
         self.buttons.cleanup()
         self.carry.cleanup()
+        self.quality.cleanup()
         self.profile.cleanup()
         self.adjudicate.cleanup()
         self.task.cleanup()
@@ -222,6 +225,7 @@ class ReviewPanel:
         self.spots.update()
         self.carry.update()
         self.profile.update()
+        self.quality.update()
         self.buttons.update()
         self.adjudicate.update()
         self.buttons.showNotice()

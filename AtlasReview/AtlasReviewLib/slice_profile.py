@@ -17,6 +17,7 @@ import numpy.typing as npt
 from AtlasQualityLib.error_map import STEPS
 from AtlasQualityLib.hot_spots import HotSpot
 from AtlasQualityLib.overlay_maps import finite
+from AtlasQualityLib.slice_scores import Float64, SliceProfile
 from AtlasSegmentLib import geometry
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.components import Box
@@ -24,7 +25,6 @@ from AtlasSegmentLib.errors import GeometryError
 from AtlasSegmentLib.sparse import SparseVolume, is_empty, read_sparse, union
 from AtlasSegmentLib.volume import Grid
 
-Float64 = npt.NDArray[np.float64]
 Kind = Literal["expected_error", "attention"]
 AXIAL, CORONAL, SAGITTAL = (0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)
 """Directions across the slices in RAS: toward the head, the front, the patient's right."""
@@ -49,34 +49,6 @@ class AttentionWeights:
     kind: Kind
     map: SparseVolume
     steps: int
-
-
-@dataclass(frozen=True)
-class SliceProfile:
-    """One number for each slice across a direction, over the organ and 10 mm around it.
-
-    Attributes:
-        direction: Unit vector across the slices, RAS.
-        start: Position of the first slice's center along the direction, mm: the dot product with a point of it in RAS mm.
-        step: Distance of slices in mm, positive.
-        values: float64 (N,), square mm, not negative; see the module.
-        hot: For each hot spot, in its order, the slice that holds its center; -1 where that is beyond the profile.
-    """
-
-    direction: tuple[float, float, float]
-    start: float
-    step: float
-    values: Float64
-    hot: tuple[int, ...] = ()
-
-    def index_at(self, offset: float) -> int:
-        """Return the slice nearest to a position along the direction (mm), -1 beyond the profile."""
-        index = int(np.floor(round((offset - self.start) / self.step, _DECIMALS) + 0.5))
-        return index if 0 <= index < len(self.values) else -1
-
-    def offset_of(self, index: int) -> float:
-        """Return the position of a slice's center along the direction, mm."""
-        return self.start + self.step * index
 
 
 def read_weights(case: CaseFolder, organ: str) -> AttentionWeights | None:

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from AtlasQualityLib.hot_spots import HotSpot, find_hot_spots
+from AtlasQualityLib.slice_scores import SliceProfile
 from AtlasReviewLib.case_masks import case_grid
-from AtlasReviewLib.slice_profile import AXIAL, SliceProfile, read_weights, slice_profile
+from AtlasReviewLib.slice_profile import AXIAL, read_weights, slice_profile
 from AtlasSegmentLib.case_folder import CaseFolder
 
 

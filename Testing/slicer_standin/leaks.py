@@ -53,7 +53,7 @@ class Snapshot:
 def snapshot() -> Snapshot:
     """Count now, after deferred deletions and garbage collection."""
     settle()
-    objects = [item for item in gc.get_objects() if isinstance(item, QObject) and shiboken6.isValid(item)]
+    objects = [item for item in gc.get_objects() if issubclass(type(item), QObject) and shiboken6.isValid(item)]
     window = slicer.util.mainWindow()
     owned = [*window.findChildren(QObject), *objects] if window is not None else objects
     alive = {shiboken6.getCppPointer(item)[0]: item for item in owned}.values()

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from atlas_phantoms import turn
 from AtlasQualityLib.error_map import STEPS
 from AtlasQualityLib.hot_spots import find_hot_spots
-from AtlasReviewLib.slice_profile import AXIAL, CORONAL, SAGITTAL, AttentionWeights, SliceProfile, read_weights, slice_profile
+from AtlasQualityLib.slice_scores import SliceProfile
+from AtlasReviewLib.slice_profile import AXIAL, CORONAL, SAGITTAL, AttentionWeights, read_weights, slice_profile
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import GeometryError, InputError
 from AtlasSegmentLib.nifti import write_nifti
