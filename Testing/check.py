@@ -43,7 +43,9 @@ def main(names: list[str]) -> int:
     folders = [str(ROOT / folder) for folder in LIBRARY_FOLDERS]
     # The environment need not be activated: tests find its programs (cmake, ninja, atlas) as an activated one does.
     path = os.pathsep.join([str(SCRIPTS), os.environ.get("PATH", os.defpath)])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "PATH": path}
+    # The tests run side by side, one on each core: threads within one would wait for those of the other.
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(folders), "PATH": path}
     failed = [name for name in GATES if (not names or name in names) and run_gate(name, environment) != 0]
     if failed:
         print(f"check.py: failed: {', '.join(failed)}", file=sys.stderr, flush=True)

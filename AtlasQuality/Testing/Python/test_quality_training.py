@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ from AtlasSegmentLib.errors import InputError, ModelError
 from quality_toys import toy_pairs
 
 SMALL = TrainingOptions(width=2, epochs=2, batch=8, seed=5)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small networks gain nothing from threads, which wait long for each other when other tests run beside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class Killed(BaseException):
@@ -221,7 +231,8 @@ def test_two_processes_take_the_step_of_their_mean_gradient(tmp_path: Path) -> N
     found = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
     for name, tensor in expected.named_parameters():
         assert torch.equal(found[0][name], found[1][name])
-        assert torch.allclose(found[0][name], tensor, atol=2e-6), name
+        # The bias before a normalization has no gradient but rounding, of which Adam makes a whole step either way.
+        assert name == "conv1.bias" or torch.allclose(found[0][name], tensor, atol=2e-6), name
 
 
 def _mean_step() -> torch.nn.Module:
