@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,10 @@ from typer.testing import CliRunner
 from AtlasQualityLib import tasks
 from AtlasQualityLib.commands_quality import quality_app
 from AtlasQualityLib.phantom_case import phantom_organ, write_phantom_case
-from AtlasQualityLib.quality_manifest import SAFETENSORS, QualityManifest, Slices, write_manifest
+from AtlasQualityLib.quality_manifest import SAFETENSORS, QualityManifest, Slices, read_manifest, write_manifest
 from AtlasQualityLib.quality_network import build_network
 from AtlasSegmentLib.case_folder import CaseFolder
-from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.errors import DatasetError, InputError
 from AtlasSegmentLib.nifti import read_nifti, write_nifti
 from AtlasSegmentLib.volume import Volume
 
@@ -92,3 +93,42 @@ def test_a_pickle_of_embeddings_is_rewritten_once(tmp_path: Path) -> None:
     assert "with 1 names" in run("convert-embeddings", tmp_path / "label_embedding.pkl")
     with pytest.raises(InputError, match="is there already"):
         run("convert-embeddings", tmp_path / "label_embedding.pkl")
+
+
+def test_the_report_shows_every_mask_and_pictures_of_the_worst(dataset: Path, model: Path, tmp_path: Path) -> None:
+    run("predict", dataset, "--model", model)
+    run("report", dataset, "--out", tmp_path / "q.html", "--pictures", 2)
+    page = (tmp_path / "q.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 2
+    assert page.count("<tr>") == 1 + 2 * 3  # a heading, and the masks of two cases
+    assert "never that a mask is right" in page
+
+
+def test_a_hostile_name_in_what_was_predicted_stays_text(dataset: Path, model: Path, tmp_path: Path) -> None:
+    case = tmp_path / "set" / "<b>case"
+    shutil.copytree(dataset / "one", case)
+    run("predict", case, "--model", model, "--force")
+    run("report", case, "--out", tmp_path / "q.html")
+    assert "<b>" not in (tmp_path / "q.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("content", ["{half", "[]", '{"details": {"liver": {}}}', '{"details": {"liver": {"slices": 3}}}'])
+def test_a_report_of_something_else_is_refused(dataset: Path, tmp_path: Path, content: str) -> None:
+    shutil.copytree(dataset / "one", tmp_path / "set" / "one")
+    case = CaseFolder(tmp_path / "set" / "one")
+    case.average.predicted_dice.unlink(missing_ok=True)
+    with pytest.raises(DatasetError, match=r"was not predicted.*atlas quality predict"):
+        run("report", case.folder, "--out", tmp_path / "q.html")
+    case.average.predicted_dice.write_text(content)
+    with pytest.raises(DatasetError, match=r"is not what atlas quality predict writes"):
+        run("report", case.folder, "--out", tmp_path / "q.html")
+
+
+def test_a_model_shows_its_card(model: Path, tmp_path: Path) -> None:
+    card = {"data": "toy ellipses", "test": {"pearson": 0.5}}
+    shutil.copytree(model, tmp_path / "carded")
+    write_manifest(tmp_path / "carded", read_manifest(model).model_copy(update={"card": card}))
+    text = run("show", tmp_path / "carded")
+    assert "data: toy ellipses" in text
+    assert "pearson" in text
+    assert json.loads(run("show", tmp_path / "carded", "--json"))["card"] == card
