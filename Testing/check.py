@@ -23,8 +23,9 @@ GATES: dict[str, list[str]] = {
     "format": [sys.executable, "-m", "ruff", "format", "--check", "."],
     "mypy": [sys.executable, "-m", "mypy"],
     "imports": [str(SCRIPTS / "lint-imports")],
-    # Last, so that its closing line with the number of tests closes the output.
-    "pytest": [sys.executable, "-m", "pytest", "-q", "-n", "2", "--durations", "15"],
+    # Last, so that its closing line with the number of tests closes the output. One process more than two cores have, since many tests
+    # wait for a child process or a disk.
+    "pytest": [sys.executable, "-m", "pytest", "-q", "-n", "3", "--durations", "15"],
 }
 
 

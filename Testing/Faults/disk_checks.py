@@ -18,7 +18,7 @@ _TIMES = ("started", "finished")
 _WHEN = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?( ?UTC|Z|\+00:00)?")
 _RUN_TIMES = re.compile(rb"(<td>[-0-9T:.+]+</td>){2}<td class=\"n\">[0-9.]+</td>")  # started, finished, seconds
 _LOG_COLUMNS = 8
-_SCORE_COLUMNS = 11
+_SCORE_COLUMNS = 12
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:
