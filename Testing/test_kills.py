@@ -36,7 +36,7 @@ def case(tmp_path: Path) -> Path:
         nib.save(nib.Nifti1Image(np.arange(8000, dtype=np.int16).reshape(20, 20, 20), np.eye(4)), path)
     (tmp_path / "run.json").write_text('{"started": "a", "results": {"organs": 1}}\n')
     (tmp_path / "priority.csv").write_text("scan,liver\n")
-    (tmp_path / "priority_scores.csv").write_text("1,1,d,scan,liver,1,2,3,4,5,6\n")
+    (tmp_path / "priority_scores.csv").write_text("1,1,d,scan,liver,1,2,3,4,5,6,7\n")
     (tmp_path / "report.html").write_text("<html>\n</html>\n")
     (revisions / "log.csv").write_text("a,b,c,d,e,f,g,h\n")
     return tmp_path
