@@ -14,6 +14,7 @@ from AtlasQualityLib.quality_embedding import Float32
 from AtlasQualityLib.quality_estimate import LookedAt, mask_score, slices_to_score
 from AtlasQualityLib.quality_model import QualityModel
 from AtlasQualityLib.quality_slices import CHANNELS, Box2, axial, mask_box, slice_input
+from AtlasQualityLib.slice_scores import ScoredSlice
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.sparse import SparseVolume
@@ -22,23 +23,6 @@ from AtlasSegmentLib.volume import Array, Volume
 ORDER = "LPS"
 _AT_ONCE = 128
 """Slices prepared together: 17 MB at 128 x 128."""
-
-
-@dataclass(frozen=True)
-class SliceScore:
-    """What the network says of one slice.
-
-    Attributes:
-        index: Of the axial slice, counted from the feet.
-        position_mm: Superior coordinate (RAS) of its center.
-        score: Raw; near 1 is good. Of a slice without mask: how surely it is rightly empty.
-        has_mask: Whether the mask has voxels in it.
-    """
-
-    index: int
-    position_mm: float
-    score: float
-    has_mask: bool
 
 
 @dataclass(frozen=True)
@@ -57,10 +41,10 @@ class MaskQuality:
     dice: float
     score: float
     spread: float
-    slices: tuple[SliceScore, ...]
+    slices: tuple[ScoredSlice, ...]
 
     @property
-    def worst(self) -> SliceScore | None:
+    def worst(self) -> ScoredSlice | None:
         """The slice with the lowest score; of equal ones the one nearest to the feet."""
         return min(self.slices, key=lambda one: one.score, default=None)
 
@@ -168,8 +152,8 @@ def _quality(job: _Mask, scores: Sequence[float], ct: Volume, model: QualityMode
     )
 
 
-def _slice_scores(job: _Mask, scores: Sequence[float], ct: Volume) -> Iterator[SliceScore]:
+def _slice_scores(job: _Mask, scores: Sequence[float], ct: Volume) -> Iterator[ScoredSlice]:
     x, y, _ = ((n - 1) / 2 for n in ct.shape)
     for one, score in zip(job.looked_at, scores, strict=True):
         position = ct.affine[2] @ np.array([x, y, one.index, 1.0])
-        yield SliceScore(one.index, float(position), score, one.has_mask)
+        yield ScoredSlice(one.index, float(position), score, one.has_mask)

@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch import library as operators
 from torch import nn
 
 from AtlasQualityLib.quality_network import BACKBONES, Backbone, build_network, network_shape
@@ -18,12 +19,12 @@ _MISSING = ("nms", "qnms")
 @pytest.fixture(scope="module")
 def resnets() -> ModuleType:
     """Give torchvision's residual networks, also where its compiled operators, which these do not need, do not fit Torch's build."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    fragment = operators.Library("torchvision", "FRAGMENT")
     try:
         import torchvision
     except RuntimeError:
         for name in _MISSING:
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            fragment.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         import torchvision
     return torchvision.models
 
