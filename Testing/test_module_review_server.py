@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,20 @@ class Machine:
     def hang(self) -> None:
         """Stop every process of the server: its connections stay open and say nothing."""
         for process in self._processes():
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
 
     def go_on(self) -> None:
-        """Let it go on."""
+        """Let it go on; a process that served a connection which was closed meanwhile may end while it is looked at."""
         for process in self._processes():
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def die(self) -> None:
         """Kill every process of the server."""
         for process in self._processes():
-            process.send_signal(signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
         self.server.process.wait(10)
 
     def come_back(self) -> None:
