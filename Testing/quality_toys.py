@@ -10,7 +10,7 @@ from AtlasQualityLib.quality_damage import dice_of
 from AtlasQualityLib.quality_pairs import as_bytes
 from AtlasQualityLib.quality_pairs_find import Part
 from AtlasQualityLib.quality_pairs_store import MaskRecord, PairSet
-from AtlasQualityLib.quality_slices import SliceRule, slice_input
+from AtlasQualityLib.quality_slices import SliceRule, mask_box, slice_input
 from AtlasSegmentLib.nifti import write_nifti
 from AtlasSegmentLib.volume import Volume
 
@@ -35,7 +35,8 @@ def toy_pairs(count: int = 192, size: int = 64, seed: int = 0) -> PairSet:
         grown = rng.uniform(0.6, 1.5)
         mask = ellipse(32 + moved[0], 32 + moved[1], (radii[0] * grown, radii[1] * grown))
         ct = np.where(truth, 120.0, -20.0) + rng.normal(0, 15, truth.shape)
-        images.append(as_bytes(slice_input(ct, mask, (1.0, 1.0), rule)))
+        seen, reference = (slice_input(ct, shown, (1.0, 1.0), rule, mask_box(mask)) for shown in (mask, truth))
+        images.append(as_bytes(np.concatenate([seen, reference[1:]])))
         targets.append(dice_of(mask, truth))
         part: Part = "val" if number >= count * 3 // 4 else "train"
         records.append(MaskRecord(f"case {number % 6}", ORGANS[number % 2], "shifted", part, targets[-1], targets[-1], number, 1))

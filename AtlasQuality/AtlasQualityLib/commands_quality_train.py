@@ -47,6 +47,7 @@ def train_command(
     damages: Annotated[int, typer.Option(min=0, help="Damaged masks of each organ of each reference.")] = 8,
     slices: Annotated[int, typer.Option(min=1, help="Slices of one mask to train with, at most.")] = 6,
     organs: Annotated[int, typer.Option(min=0, help="Organs of a case whose references are damaged, drawn by chance; 0 takes all.")] = 24,
+    outline: Annotated[bool, typer.Option(help="Also learn to draw the organ, which needs far fewer cases; SegAE does not.")] = True,
     flips: Annotated[bool, typer.Option("--flips", help="Also mirror paired organs, named as their partner.")] = False,
     validation: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the cases for validation and calibration.")] = 0.15,
     test: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the cases for the final test.")] = 0.15,
@@ -76,9 +77,12 @@ def train_command(
     from AtlasSegmentLib.cpu_threads import set_threads
 
     known_backbone = _one_of("--backbone", backbone, BACKBONES)
+    training = TrainingOptions(
+        known_backbone, width, epochs, batch, learning_rate, seed=seed, augmentation=Augmentation(flips=flips), outline=outline
+    )
     options = RunOptions(
         PairOptions(SliceRule(_one_of("--rule", rule, KINDS), size), damages, slices, most_organs=organs, seed=seed),
-        TrainingOptions(known_backbone, width, epochs, batch, learning_rate, seed=seed, augmentation=Augmentation(flips=flips)),
+        training,
         table,
         validation,
         test,

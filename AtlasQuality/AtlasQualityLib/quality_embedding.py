@@ -22,7 +22,7 @@ from AtlasSegmentLib.labels import name_key, structure_for
 
 Float32 = npt.NDArray[np.float32]
 FEATURES = 512
-_NORM = 10.0
+NORM = 10.0
 """Length of the vectors; CLIP's, which SegAE takes as they are, have 8.7 to 12.3."""
 _PART = 3
 _PART_WEIGHT = 0.5
@@ -59,7 +59,7 @@ def text_embedding(organ: str) -> Float32:
         padded = f"<{word}>"
         parts = [padded[i : i + _PART] for i in range(max(1, len(padded) - _PART + 1))]
         total += weight * _PART_WEIGHT / np.sqrt(len(parts)) * sum(_direction(f"part {part}") for part in parts)
-    vector = np.asarray(total * (_NORM / np.linalg.norm(total)), np.float32)
+    vector = np.asarray(total * (NORM / np.linalg.norm(total)), np.float32)
     vector.setflags(write=False)  # it is shared
     return vector
 

@@ -1,6 +1,7 @@
 """What the label-quality network is trained to make small: SegAE's weighted square error and its ranking of matched pairs.
 
-Source of both: Quality Sentinel (arXiv 2406.00327), with one addition: a batch of one item has no pair, so its ranking loss is 0.
+Source of both: Quality Sentinel (arXiv 2406.00327), with one addition: a batch of one item has no pair, so its ranking loss is 0. A network
+that draws the organ beside (`quality_outline`) learns the drawing too.
 """
 
 from __future__ import annotations
@@ -78,3 +79,18 @@ def rank_loss(predicted: torch.Tensor, target: torch.Tensor, pairs: npt.NDArray[
     other = torch.as_tensor(pairs, device=predicted.device)
     product = (predicted - predicted[other]) * (target - target[other])
     return torch.relu(RANK_MARGIN - product).mean()
+
+
+def outline_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Return what a drawing lacks: twice its cross-entropy plus one minus its Dice, mean over items.
+
+    Args:
+        logits: (N, rows, columns).
+        truth: The same shape, share of each pixel that is the organ, 0..1.
+    """
+    import torch
+
+    there = torch.sigmoid(logits)
+    both = (there * truth).sum(dim=(1, 2))
+    dice = (2 * both + 1) / (there.sum(dim=(1, 2)) + truth.sum(dim=(1, 2)) + 1)
+    return 2 * torch.nn.functional.binary_cross_entropy_with_logits(logits, truth) + (1 - dice).mean()

@@ -71,7 +71,7 @@ class QualityManifest(_Part):
 
     Attributes:
         name: Short name, a file name.
-        backbone, width: See `quality_network.build_network`.
+        backbone, width, outline: See `quality_network.build_network`.
         slices: What it is shown.
         estimate: How the scores of slices become one of a mask; see `quality_estimate`.
         count: Slices with mask that are looked at.
@@ -84,6 +84,7 @@ class QualityManifest(_Part):
     name: str
     backbone: Backbone
     width: int = Field(default=64, ge=1, le=512)
+    outline: bool = False
     slices: Slices = Slices()
     estimate: Estimate = "volume"
     count: int = Field(default=SLICES, ge=1, le=1000)

@@ -114,7 +114,7 @@ def _weights_file(folder: Path, engine: Engine | None) -> Path:
 
 def load_network(path: Path, manifest: QualityManifest) -> nn.Module:
     """Return the network of a manifest with the weights of a file. Raises ModelError when they do not fit."""
-    network = build_network(manifest.backbone, manifest.width)
+    network = build_network(manifest.backbone, manifest.width, outline=manifest.outline)
     _load(network, load_checkpoint(path).weights, path, f"{manifest.backbone}, width {manifest.width}")
     return network
 

@@ -7,9 +7,10 @@ ImageNet network beside: the parts of it that are never used (its stem and its c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from AtlasQualityLib.quality_embedding import FEATURES
+from AtlasQualityLib.quality_outline import build_outline, drawn_dice
 from AtlasQualityLib.quality_slices import CHANNELS
 from AtlasSegmentLib.errors import ModelError
 
@@ -33,7 +34,7 @@ UNUSED = ("net.conv1.", "net.bn1.", "net.fc.")
 """What published checkpoints hold and no network uses."""
 
 
-def build_network(backbone: Backbone = "resnet50", width: int = WIDTH) -> nn.Module:
+def build_network(backbone: Backbone = "resnet50", width: int = WIDTH, *, outline: bool = False) -> nn.Module:
     """Return the network without trained weights.
 
     It takes images (N, 2, size, size) of `quality_slices.slice_input` and embeddings (N, 512), and gives the raw predicted Dice
@@ -42,6 +43,8 @@ def build_network(backbone: Backbone = "resnet50", width: int = WIDTH) -> nn.Mod
     Args:
         backbone: Depth; 50 is SegAE's default.
         width: Channels of the first layer; 64 is SegAE's, fewer make a small network.
+        outline: Also draw where the organ is; see `quality_outline`. `learn=True` in a call then gives its logits too, which
+            training needs.
 
     Raises:
         ModelError: The backbone is not known, the width is no positive number, or Torch is not installed.
@@ -70,18 +73,24 @@ def build_network(backbone: Backbone = "resnet50", width: int = WIDTH) -> nn.Mod
             self.fc1 = nn.Linear(features, _HIDDEN)
             self.attention2 = nn.Linear(features + FEATURES, _HIDDEN)
             self.fc2 = nn.Linear(_HIDDEN, 1)
+            self.outline = build_outline([width, *(features >> number for number in (3, 2, 1, 0))]) if outline else None
 
-        def forward(self, image: Tensor, embedding: Tensor) -> Tensor:
-            """Return the raw predicted Dice (N,)."""
-            maps = torch.relu(self.bn1(self.conv1(image)))
-            maps = nn.functional.max_pool2d(maps, 3, stride=2, padding=1)
+        def forward(self, image: Tensor, embedding: Tensor, learn: bool = False) -> Any:
+            """Return the raw predicted Dice (N,); to learn, (that, logits of the drawing (N, size / 2, size / 2) or None)."""
+            maps = [torch.relu(self.bn1(self.conv1(image)))]
+            values = nn.functional.max_pool2d(maps[0], 3, stride=2, padding=1)
             for number in (1, 2, 3, 4):
-                maps = self.net.get_submodule(f"layer{number}")(maps)
-            pooled = maps.mean(dim=(2, 3))
+                values = self.net.get_submodule(f"layer{number}")(values)
+                maps.append(values)
+            pooled = values.mean(dim=(2, 3))
             condition = torch.cat([pooled, embedding], dim=1)
             hidden = self.fc1(self.attention1(condition) * pooled)
-            result: Tensor = self.fc2(self.attention2(condition) * hidden)[:, 0]
-            return result
+            score: Tensor = self.fc2(self.attention2(condition) * hidden)[:, 0]
+            logits: Tensor | None = None
+            if self.outline is not None:
+                logits = self.outline(maps, embedding)
+                score = score + drawn_dice(logits, image[:, 1])
+            return (score, logits) if learn else score
 
     return QualityNetwork()
 

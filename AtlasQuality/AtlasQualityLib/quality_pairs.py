@@ -71,7 +71,7 @@ class Example:
         looked_at: Its slices.
         areas: Voxels of the mask in the slice whose area counts for each, int64 (n,).
         targets: What the network should say of each, float32 (n,), 0..1.
-        images: Its inputs, uint8 (n, 2, size, size); see `as_bytes`.
+        images: Its inputs and, last, the reference in the same crop, uint8 (n, 3, size, size); see `as_bytes`.
     """
 
     organ: str
@@ -223,7 +223,7 @@ def _example(image: CaseImage, what: tuple[str, str], masks: tuple[Mask, Mask], 
     if part == "train" and len(looked_at) > options.slices:
         drawn = rng.permutation(len(looked_at))[: options.slices]
         looked_at = [looked_at[number] for number in sorted(drawn.tolist())]
-    pixels = np.empty((len(looked_at), 2, options.rule.size, options.rule.size), np.uint8)
+    pixels = np.empty((len(looked_at), 3, options.rule.size, options.rule.size), np.uint8)
     targets = np.empty(len(looked_at), np.float32)
     for number, one in enumerate(looked_at):
         pixels[number], targets[number] = _slice(image, (mask, reference), one, options.rule, rng if part == "train" else None)
@@ -249,12 +249,13 @@ def _slice(
     box = mask_box(masks[0][one.nearest])
     spacing = (image.spacing[1], image.spacing[2])
     margins = _margins(rule, rng)
-    pixels = as_bytes(slice_input(image.ct[one.index], mask, spacing, rule, box, margins))
+    seen, truth = (slice_input(image.ct[one.index], shown, spacing, rule, box, margins) for shown in (mask, reference))
+    pixels = as_bytes(np.concatenate([seen, truth[1:]]))
     if one.has_mask:
         return pixels, dice_of(mask, reference)
     assert box is not None
-    seen = np.count_nonzero(reference[_seen(box, mask.shape, spacing, rule, margins)]) * spacing[0] * spacing[1]
-    return pixels, 1 - min(1.0, seen / _MISSED_MM2)
+    missed = np.count_nonzero(reference[_seen(box, mask.shape, spacing, rule, margins)]) * spacing[0] * spacing[1]
+    return pixels, 1 - min(1.0, missed / _MISSED_MM2)
 
 
 def _margins(rule: SliceRule, rng: np.random.Generator | None) -> tuple[float, float]:
@@ -283,15 +284,17 @@ def _seen(
     return ranges[0], ranges[1]
 
 
+_SCALE = np.array([255 / 4, 255 / 2, 255 / 2], np.float32)[:, None, None]
+_MIDDLE = np.array([2, 1, 1], np.float32)[:, None, None]
+
+
 def as_bytes(image: Float32) -> Array:
-    """Return a network input (..., 2, size, size) as uint8: the CT's -2..2 and the mask's -1..1 as 0..255."""
-    scale = np.array([255 / 4, 255 / 2], np.float32)[:, None, None]
-    middle = np.array([2, 1], np.float32)[:, None, None]
-    return np.asarray(np.clip(np.rint((image + middle) * scale), 0, 255), np.uint8)
+    """Return CT, mask and, if it is there, reference (..., 2 or 3, size, size) as uint8: -2..2 of the CT and -1..1 of masks as 0..255."""
+    count = image.shape[-3]
+    return np.asarray(np.clip(np.rint((image + _MIDDLE[:count]) * _SCALE[:count]), 0, 255), np.uint8)
 
 
 def from_bytes(image: Array) -> Float32:
-    """Return the network input (..., 2, size, size), float32, of `as_bytes`; off by 1/128 of the CT's window at most."""
-    scale = np.array([4 / 255, 2 / 255], np.float32)[:, None, None]
-    middle = np.array([2, 1], np.float32)[:, None, None]
-    return np.asarray(image.astype(np.float32) * scale - middle, np.float32)
+    """Return what `as_bytes` was given, float32; off by 1/128 of the CT's window at most."""
+    count = image.shape[-3]
+    return np.asarray(image.astype(np.float32) / _SCALE[:count] - _MIDDLE[:count], np.float32)

@@ -25,7 +25,7 @@ from AtlasSegmentLib.files import atomic_path, read_json, write_json
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.volume import Array
 
-FORMAT = "atlas-quality-pairs/1"
+FORMAT = "atlas-quality-pairs/2"
 _IMAGES, _SLICES, _MASKS = "images.npy", "slices.npz", "masks.json"
 _COLUMNS = ("mask", "index", "nearest", "weight", "area", "target")
 
@@ -58,7 +58,7 @@ class PairSet:
     Attributes:
         masks: One record a mask; `first` counts over all cases.
         columns: One value a slice: mask (its number), index, nearest, weight, area, target.
-        blocks: The images of each case, mapped, uint8 (n, 2, size, size).
+        blocks: The images of each case, mapped, uint8 (n, 3, size, size).
         size: Rows and columns of the images.
     """
 
@@ -81,8 +81,8 @@ class PairSet:
         return [number for number, mask in enumerate(self.masks) if mask.part == part]
 
     def images(self, numbers: Array) -> Array:
-        """Return the images of some slices, uint8 (n, 2, size, size)."""
-        result = np.empty((len(numbers), 2, self.size, self.size), np.uint8)
+        """Return CT, mask and reference of some slices, uint8 (n, 3, size, size)."""
+        result = np.empty((len(numbers), 3, self.size, self.size), np.uint8)
         starts = np.cumsum([0, *(len(block) for block in self.blocks)])
         owner = np.searchsorted(starts, numbers, side="right") - 1
         for block in np.unique(owner):

@@ -20,8 +20,9 @@ import numpy as np
 
 from AtlasQualityLib.quality_calibration import pearson, spearman
 from AtlasQualityLib.quality_embedding import Embedding, text_embedding
-from AtlasQualityLib.quality_losses import optimal_pairs, rank_loss, weighted_mse
+from AtlasQualityLib.quality_losses import optimal_pairs, outline_loss, rank_loss, weighted_mse
 from AtlasQualityLib.quality_network import Backbone, build_network
+from AtlasQualityLib.quality_outline import shrunk
 from AtlasQualityLib.quality_pairs import generator
 from AtlasQualityLib.quality_pairs_store import PairSet, scores_of_masks
 from AtlasQualityLib.quality_slices import Float32
@@ -46,7 +47,7 @@ class TrainingOptions:
     """What is trained, and how.
 
     Attributes:
-        backbone, width: See `quality_network.build_network`.
+        backbone, width, outline: See `quality_network.build_network`.
         epochs: Passes over the examples.
         batch: Slices in one step, over all processes.
         learning_rate: Of the first epoch; it falls to 0 along a cosine.
@@ -65,6 +66,7 @@ class TrainingOptions:
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
     checkpoint_seconds: float = 60.0
+    outline: bool = True
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1 or not 0 < self.learning_rate <= 1 or self.weight_decay < 0:
@@ -135,7 +137,7 @@ class _Training:
         if not len(self.train) or not len(self.val):
             message = f"{len(self.train)} slices to train with and {len(self.val)} to validate with are too few."
             raise InputError(message, "Give more cases with references; some of them are held out for validation.")
-        self.network = build_network(options.backbone, options.width).to(ranks.device)
+        self.network = build_network(options.backbone, options.width, outline=options.outline).to(ranks.device)
         self.parallel: nn.Module = self.network
         if ranks.count > 1:
             self.parallel = torch.nn.parallel.DistributedDataParallel(self.network)
@@ -186,20 +188,20 @@ class _Training:
         if not self.done.rows:
             return ""
         last = self.done.rows[-1]
-        loss = last["train_mse"] + last["train_rank"]
+        loss = last["train_mse"] + last["train_rank"] + last["train_outline"]
         return f", last: loss {loss:.3f}, Pearson of slices {last['val_pearson']:.3f}, of masks {last['val_mask_pearson']:.3f}"
 
-    def _step(self, numbers: Array, step: int) -> tuple[float, float]:
+    def _step(self, numbers: Array, step: int) -> list[float]:
         options, ranks = self.options, self.ranks
         own = share_of(numbers, ranks.rank, ranks.count)
         rng = generator(options.seed, "variation", self.done.epoch, step, ranks.rank)
         batch = varied_batch(self.pairs, own, self.embedding, options.augmentation, rng)
         self.parallel.train()
-        square, rank = self._losses(batch)
+        losses = self._losses(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        (square + rank).backward()
+        sum(losses).backward()
         self.optimizer.step()
-        found = float(square.detach()), float(rank.detach())
+        found = [float(loss.detach()) for loss in losses]
         if not np.isfinite(found).all():
             message = f"the loss is no longer a number in epoch {self.done.epoch + 1}, step {step + 1}."
             raise ModelError(message, "Train again with a smaller --learning-rate.")
@@ -209,9 +211,11 @@ class _Training:
         import torch
 
         device = self.ranks.device
-        predicted = self.parallel(batch.images.to(device), torch.from_numpy(batch.embeddings).to(device))
+        predicted, logits = self.parallel(batch.images.to(device), torch.from_numpy(batch.embeddings).to(device), learn=True)
         target = torch.from_numpy(batch.targets).to(device)
-        return weighted_mse(predicted, target), rank_loss(predicted, target, optimal_pairs(batch.embeddings))
+        square, rank = weighted_mse(predicted, target), rank_loss(predicted, target, optimal_pairs(batch.embeddings))
+        outline = outline_loss(logits, shrunk(batch.truth.to(device))) if logits is not None else square.new_zeros(())
+        return square, rank, outline
 
     def _end_of_epoch(self) -> None:
         done = self.done
@@ -222,7 +226,7 @@ class _Training:
             done.rows.append(row)
             done.take(row["val_pearson"], self.network.state_dict())
             _log.info("epoch %d of %d: %s", done.epoch + 1, self.options.epochs, {name: round(value, 4) for name, value in row.items()})
-        done.epoch, done.step, done.sums = done.epoch + 1, 0, [0.0, 0.0, 0.0]
+        done.epoch, done.step, done.sums = done.epoch + 1, 0, [0.0] * len(done.sums)
         self._save()
         if self.ranks.is_first:
             is_due = done.epoch == self.options.epochs or time.monotonic() - self._drawn > _DRAWN_SECONDS
@@ -233,7 +237,7 @@ class _Training:
     def _row(self, rate: float) -> dict[str, float]:
         import torch
 
-        square, rank, steps = self.done.sums
+        square, rank, outline, steps = self.done.sums
         scores = slice_scores(self.network, self.pairs, self.val, self.embedding)
         target = self.pairs.columns["target"][self.val]
         masks = self.pairs.masks_of("val")
@@ -243,6 +247,7 @@ class _Training:
             "learning_rate": rate,
             "train_mse": square / max(steps, 1),
             "train_rank": rank / max(steps, 1),
+            "train_outline": outline / max(steps, 1),
             "val_mse": float(weighted_mse(torch.from_numpy(scores), torch.from_numpy(target))),
             "val_pearson": pearson(scores, target),
             "val_spearman": spearman(scores, target),

@@ -13,7 +13,7 @@ import numpy as np
 from AtlasQualityLib.quality_embedding import Embedding
 from AtlasQualityLib.quality_pairs import from_bytes, generator
 from AtlasQualityLib.quality_pairs_store import PairSet
-from AtlasQualityLib.quality_slices import Float32
+from AtlasQualityLib.quality_slices import CHANNELS, Float32
 from AtlasSegmentLib.labels import structure_for
 from AtlasSegmentLib.volume import Array
 
@@ -81,19 +81,26 @@ class Batch:
         images: Float32 (n, 2, size, size).
         embeddings: Float32 (n, 512).
         targets: Float32 (n,).
+        truth: The reference in the same crops, float32 (n, size, size), -1..1.
     """
 
     images: torch.Tensor
     embeddings: Float32
     targets: Float32
+    truth: torch.Tensor
 
 
 def plain_batch(pairs: PairSet, numbers: Array, embedding: Embedding) -> Batch:
     """Return examples as they are."""
     import torch
 
-    images = torch.from_numpy(from_bytes(pairs.images(numbers)))
-    return Batch(images, np.stack([embedding(organ) for organ in pairs.organs(numbers)]), pairs.columns["target"][numbers])
+    planes = torch.from_numpy(from_bytes(pairs.images(numbers)))
+    return _batch(planes, pairs.organs(numbers), pairs, numbers, embedding)
+
+
+def _batch(planes: torch.Tensor, organs: list[str], pairs: PairSet, numbers: Array, embedding: Embedding) -> Batch:
+    vectors = np.stack([embedding(organ) for organ in organs])
+    return Batch(planes[:, :CHANNELS].contiguous(), vectors, pairs.columns["target"][numbers], planes[:, CHANNELS])
 
 
 def varied_batch(pairs: PairSet, numbers: Array, embedding: Embedding, how: Augmentation, rng: np.random.Generator) -> Batch:
@@ -118,7 +125,7 @@ def varied_batch(pairs: PairSet, numbers: Array, embedding: Embedding, how: Augm
         images = _moved(images, _matrices(how, mirror, rng))
     images[:, 0] = _shaded(images[:, 0], how, rng)
     named = [partner or organ for partner, organ in zip(partners, organs, strict=True)]
-    return Batch(images, np.stack([embedding(organ) for organ in named]), pairs.columns["target"][numbers])
+    return _batch(images, named, pairs, numbers, embedding)
 
 
 def _matrices(how: Augmentation, mirror: Array, rng: np.random.Generator) -> Float32:

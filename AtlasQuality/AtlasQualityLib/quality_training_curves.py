@@ -16,6 +16,7 @@ COLUMNS = (
     "learning_rate",
     "train_mse",
     "train_rank",
+    "train_outline",
     "val_mse",
     "val_pearson",
     "val_spearman",
@@ -56,7 +57,8 @@ def _png(rows: Sequence[Mapping[str, float]], best_epoch: int) -> bytes:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in rows]
-    _lines(left, epochs, rows, {"train_mse": "training", "val_mse": "validation", "train_rank": "ranking, training"})
+    losses = {"train_mse": "training", "val_mse": "validation", "train_rank": "ranking, training", "train_outline": "drawing, training"}
+    _lines(left, epochs, rows, losses)
     left.set_title("Loss", fontsize=10)
     left.set_yscale("log")
     shown = {"val_pearson": "Pearson, slices", "val_spearman": "Spearman, slices", "val_mask_pearson": "Pearson, masks"}

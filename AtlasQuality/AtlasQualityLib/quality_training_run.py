@@ -205,6 +205,7 @@ def _finish(trained: _Trained, out: Path, options: RunOptions) -> dict[str, Any]
         name=out.absolute().name,
         backbone=options.training.backbone,
         width=options.training.width,
+        outline=options.training.outline,
         slices=Slices(kind=rule.kind, size=rule.size, margin=rule.margin),
         estimate="volume",
         count=SLICES,

@@ -13,7 +13,7 @@ from AtlasSegmentLib.files import atomic_path
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = "atlas-quality-training/1"
+FORMAT = "atlas-quality-training/2"
 FILE = "checkpoint.pt"
 
 
@@ -24,7 +24,7 @@ class Progress:
     Attributes:
         epoch: The one that is being trained, from 0; the number of epochs when all are done.
         step: Its next step.
-        sums: Of the steps so far: square error, ranking loss, steps.
+        sums: Of the steps so far: square error, ranking loss, loss of the drawing, steps.
         best: Highest Pearson correlation on validation; NaN while there is none.
         best_epoch: From 0; -1 before the first one has ended.
         best_weights: The network of that epoch.
@@ -33,7 +33,7 @@ class Progress:
 
     epoch: int = 0
     step: int = 0
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    sums: list[float] = field(default_factory=lambda: [0.0] * 4)
     best: float = math.nan
     best_epoch: int = -1
     best_weights: dict[str, Tensor] = field(default_factory=dict)

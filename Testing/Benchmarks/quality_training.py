@@ -43,7 +43,7 @@ from AtlasSegmentLib.volume_io import read_label_volume, read_volume
 REAL = {"slab": "slab-dicom", "torso": "torso-3mm"}
 SPACINGS = ((3.0, 3.0, 3.0), (2.0, 2.0, 3.0), (1.5, 1.5, 5.0), (2.5, 2.5, 2.5))
 NOISES_HU = (25.0, 60.0)
-COPIES = 3  # of the real CT in training, each with damage of its own
+COPIES, NOISY_COPIES = 8, 2  # of the real CT in training, each with damage of its own
 VALIDATION = 6  # every so many phantoms
 ABDOMEN = ("liver", "spleen", "kidney_left", "kidney_right", "stomach", "pancreas")
 MARGIN_MM = 25.0
@@ -125,7 +125,8 @@ def _abdomen(labels: LabelVolume) -> Roi | None:
 def link_parts(work: Path, fold: str, phantoms: int, preparation: Preparation) -> Path:
     """Make the folder of a fold, with train, val and test in it, as links to the cases."""
     test = next(name for name in REAL if name != fold)
-    train = [preparation.real(fold, copy=copy) for copy in range(COPIES)] + [preparation.real(fold, noise) for noise in NOISES_HU]
+    train = [preparation.real(fold, copy=copy) for copy in range(COPIES)]
+    train += [preparation.real(fold, noise, copy) for noise in NOISES_HU for copy in range(NOISY_COPIES)]
     names = [preparation.phantom(seed) for seed in range(phantoms)]
     parts = {
         "train": train + [name for number, name in enumerate(names) if number % VALIDATION != VALIDATION - 1],
@@ -149,9 +150,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[3] / "shared")
     parser.add_argument("--phantoms", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--damages", type=int, default=7)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--damages", type=int, default=6)
     parser.add_argument("--organs", type=int, default=12, help="drawn from each case")
     parser.add_argument("--slices", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
@@ -168,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.prepare_only:
         return 0
     pairs = PairOptions(SliceRule(size=given.size), given.damages, given.slices, most_organs=given.organs, seed=given.seed)
-    training = TrainingOptions(width=given.width, epochs=given.epochs, seed=given.seed)
+    training = TrainingOptions(width=given.width, epochs=given.epochs, learning_rate=given.learning_rate, seed=given.seed)
     options = RunOptions(pairs, training, examples=work / "examples", device="auto", jobs=given.jobs, resume=True)
     last = [0.0]
 

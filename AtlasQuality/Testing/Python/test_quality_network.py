@@ -10,7 +10,9 @@ import torch
 from torch import library as operators
 from torch import nn
 
+from AtlasQualityLib.quality_losses import outline_loss
 from AtlasQualityLib.quality_network import BACKBONES, Backbone, build_network, network_shape
+from AtlasQualityLib.quality_outline import drawn_dice, shrunk
 from AtlasSegmentLib.errors import ModelError
 
 _MISSING = ("nms", "qnms")
@@ -80,3 +82,38 @@ def test_what_is_no_quality_network_is_said() -> None:
     without = {name: value for name, value in build_network("resnet18", 8).state_dict().items() if not name.startswith("net.layer4.1")}
     with pytest.raises(ModelError, match="blocks"):
         network_shape(without)
+
+
+def test_a_network_that_draws_the_organ_scores_a_mask_by_what_it_draws() -> None:
+    """A drawing that is the mask gives Dice 1, one elsewhere 0; an empty mask is right where nothing is drawn."""
+    mask = torch.full((3, 64, 64), -1.0)
+    mask[0, 10:30, 10:30] = mask[1, 8:14, 40:50] = 1.0
+    there = shrunk(mask)
+    drawn = torch.where(torch.stack([there[0], there[1].flip(1), there[2]]) > 0.5, 20.0, -20.0)
+    found = drawn_dice(drawn, mask)
+    assert found.tolist() == pytest.approx([1.0, 0.0, 1.0], abs=1e-4)
+    drawn[2, :10, :10] = 20.0
+    assert float(drawn_dice(drawn, mask)[2]) == pytest.approx(0.0, abs=1e-4)
+
+
+def test_the_drawing_is_half_as_large_as_the_slice_and_part_of_the_score_for_any_backbone() -> None:
+    torch.manual_seed(0)
+    image, embedding = torch.randn(2, 2, 96, 96).clamp(-1, 1), torch.randn(2, 512)
+    for backbone in ("resnet18", "resnet50"):
+        network = build_network(backbone, 8, outline=True).eval()
+        assert network_shape(network.state_dict()) == (backbone, 8)
+        score, logits = network(image, embedding, True)
+        assert logits.shape == (2, 48, 48)
+        plain = build_network(backbone, 8).eval()
+        plain.load_state_dict({name: value for name, value in network.state_dict().items() if not name.startswith("outline.")})
+        assert torch.allclose(score - plain(image, embedding), drawn_dice(logits, image[:, 1]), atol=1e-5)
+        assert torch.equal(network(image, embedding), score)
+
+
+def test_a_perfect_drawing_costs_nothing_and_a_worse_one_more() -> None:
+    truth = torch.zeros(2, 32, 32)
+    truth[:, 8:20, 8:20] = 1.0
+    perfect = torch.where(truth > 0, 30.0, -30.0)
+    losses = [float(outline_loss(logits, truth)) for logits in (perfect, perfect.roll(4, 2), -perfect)]
+    assert losses[0] == pytest.approx(0.0, abs=1e-3)
+    assert losses[0] < losses[1] < losses[2]

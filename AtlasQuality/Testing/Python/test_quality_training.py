@@ -18,10 +18,11 @@ import torch
 
 from AtlasQualityLib.quality_calibration import pearson
 from AtlasQualityLib.quality_embedding import text_embedding
-from AtlasQualityLib.quality_losses import optimal_pairs, rank_loss, weighted_mse
+from AtlasQualityLib.quality_losses import optimal_pairs, outline_loss, rank_loss, weighted_mse
 from AtlasQualityLib.quality_manifest import QualityManifest, Slices
 from AtlasQualityLib.quality_model import open_quality_model
 from AtlasQualityLib.quality_network import build_network
+from AtlasQualityLib.quality_outline import shrunk
 from AtlasQualityLib.quality_pairs import generator
 from AtlasQualityLib.quality_training import TrainingOptions, slice_scores, train_network
 from AtlasQualityLib.quality_training_batches import NONE, Augmentation, batches, share_of, varied_batch
@@ -199,10 +200,11 @@ def test_a_batch_of_one_can_be_trained_on(tmp_path: Path) -> None:
     assert all(torch.isfinite(tensor).all() for tensor in network.state_dict().values())
 
 
-def test_an_exported_model_gives_the_same_scores_on_both_engines(tmp_path: Path) -> None:
+@pytest.mark.parametrize("outline", [False, True])
+def test_an_exported_model_gives_the_same_scores_on_both_engines(tmp_path: Path, outline: bool) -> None:
     torch.manual_seed(0)
-    network = build_network("resnet18", 4).eval()
-    manifest = QualityManifest(name="toy", backbone="resnet18", width=4, slices=Slices(size=64))
+    network = build_network("resnet18", 4, outline=outline).eval()
+    manifest = QualityManifest(name="toy", backbone="resnet18", width=4, outline=outline, slices=Slices(size=64))
     assert export_model(network, tmp_path / "toy", manifest) < 1e-4
     images = np.random.default_rng(0).uniform(-1, 1, (5, 2, 64, 64)).astype(np.float32)
     embeddings = np.stack([text_embedding("liver")] * 5)
@@ -239,16 +241,17 @@ def _mean_step() -> torch.nn.Module:
     """Return the network after one step by hand."""
     pairs, options = toy_pairs(16), TrainingOptions(width=2, epochs=1, batch=12, seed=3)
     torch.manual_seed(options.seed)
-    network = build_network("resnet18", 2).train()
+    network = build_network("resnet18", 2, outline=True).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-4)
     (numbers,) = batches(pairs.slices_of("train"), 12, options.seed, 0)
     total = torch.zeros(())
     for rank in range(2):
         rng = generator(options.seed, "variation", 0, 0, rank)
         batch = varied_batch(pairs, share_of(numbers, rank, 2), text_embedding, options.augmentation, rng)
-        predicted = network(batch.images, torch.from_numpy(batch.embeddings))
+        predicted, logits = network(batch.images, torch.from_numpy(batch.embeddings), True)
         target = torch.from_numpy(batch.targets)
-        total = total + (weighted_mse(predicted, target) + rank_loss(predicted, target, optimal_pairs(batch.embeddings))) / 2
+        losses = weighted_mse(predicted, target), rank_loss(predicted, target, optimal_pairs(batch.embeddings))
+        total = total + (sum(losses) + outline_loss(logits, shrunk(batch.truth))) / 2
     total.backward()
     optimizer.step()
     return network
