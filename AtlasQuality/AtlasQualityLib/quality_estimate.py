@@ -22,8 +22,9 @@ import numpy.typing as npt
 Estimate = Literal["volume", "mean"]
 ESTIMATES: tuple[Estimate, ...] = ("volume", "mean")
 SLICES = 10
-_BEYOND = 3
-"""Steps that are looked at beyond each end of a mask."""
+_BEYOND = ((1, 1.0), (2, 1.5), (4, 2.5), (7, 4.0))
+"""What is looked at beyond each end of a mask: so many steps away, standing for so many. Near ones, since masks end a little early
+most often, and far ones, since some are cut in half."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ def slices_to_score(areas: npt.ArrayLike, estimate: Estimate = "volume", count: 
     Args:
         areas: Voxels of the mask in each axial slice of the image, (slices,).
         estimate: "mean": SegAE's rule, V[int(n / 10 k)] of the n slices with mask, all where there are at most `count`. "volume":
-            `count` slices with mask from the first to the last, as many empty ones between them as their share, and three steps beyond
-            each end as far as the image goes.
+            `count` slices with mask from the first to the last, as many empty ones between them as their share, and four beyond each end,
+            up to seven tenths of the mask's length away, as far as the image goes.
         count: Slices with mask.
     """
     size = np.asarray(areas)
@@ -71,8 +72,8 @@ def slices_to_score(areas: npt.ArrayLike, estimate: Estimate = "volume", count: 
         found += [LookedAt(int(index), _nearest(filled, int(index)), len(gaps) / len(between)) for index in between]
     step = max(1, round(len(filled) / count))
     for end, direction in ((int(filled[0]), -1), (int(filled[-1]), 1)):
-        beyond = [end + direction * step * number for number in range(1, _BEYOND + 1)]
-        found += [LookedAt(index, end, float(step)) for index in beyond if 0 <= index < len(size)]
+        beyond = [(end + direction * step * steps, step * share) for steps, share in _BEYOND]
+        found += [LookedAt(index, end, weight) for index, weight in beyond if 0 <= index < len(size)]
     return sorted(found, key=lambda one: one.index)
 
 

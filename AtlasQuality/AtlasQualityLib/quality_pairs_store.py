@@ -25,7 +25,7 @@ from AtlasSegmentLib.files import atomic_path, read_json, write_json
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.volume import Array
 
-FORMAT = "atlas-quality-pairs/2"
+FORMAT = "atlas-quality-pairs/3"
 _IMAGES, _SLICES, _MASKS = "images.npy", "slices.npz", "masks.json"
 _COLUMNS = ("mask", "index", "nearest", "weight", "area", "target")
 

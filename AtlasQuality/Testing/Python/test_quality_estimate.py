@@ -19,7 +19,7 @@ def test_segaes_rule_takes_ten_of_25_slices() -> None:
 def test_ours_looks_from_the_first_to_the_last_and_beyond_both_ends() -> None:
     chosen = slices_to_score([0] * 5 + [4] * 25 + [0] * 20)
     assert [one.index for one in chosen if one.has_mask][::9] == [5, 29]
-    assert [(one.index, one.nearest) for one in chosen if not one.has_mask] == [(1, 5), (3, 5), (31, 29), (33, 29), (35, 29)]
+    assert [(one.index, one.nearest) for one in chosen if not one.has_mask] == [(1, 5), (3, 5), (31, 29), (33, 29), (37, 29), (43, 29)]
 
 
 def test_gaps_are_looked_at_beside_their_nearest_slice() -> None:
@@ -58,3 +58,13 @@ def test_a_missed_half_costs_what_it_costs_the_dice() -> None:
 def test_an_empty_mask_scores_nothing_and_the_plain_mean_is_segaes() -> None:
     assert mask_score([], [], [0, 0]) == 0
     assert mask_score(slices_to_score([1, 9], "mean"), [0.2, 1.2], [1, 9], "mean") == pytest.approx(0.7)
+
+
+@given(st.integers(4, 60), st.floats(0.5, 0.95))
+def test_the_missing_part_of_a_mask_that_was_cut_shows_in_its_score(length: int, kept: float) -> None:
+    """An even organ of which the mask holds only the lower part: right scores of slices give its Dice but for a few slices."""
+    whole, part = length, max(2, round(length * kept))
+    areas = [0] * 40 + [9] * part + [0] * (whole - part + 40)
+    looked_at = slices_to_score(areas)
+    scores = [1.0 if one.has_mask or not part <= one.index - 40 < whole else 0.0 for one in looked_at]
+    assert mask_score(looked_at, scores, areas) == pytest.approx(2 * part / (part + whole), abs=0.13)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,7 @@ def test_a_mirrored_organ_is_called_by_its_partners_name_and_others_are_not_mirr
     pairs = toy_pairs(40)
     sided = tuple(type(mask)(**{**vars(mask), "organ": "kidney_left" if n % 2 else "liver"}) for n, mask in enumerate(pairs.masks))
     pairs = type(pairs)(sided, pairs.columns, pairs.blocks, pairs.size)
-    only_flips = Augmentation(0, 0, 0, 0, 0, 0, flips=True)
+    only_flips = replace(NONE, flips=True)
     plain = varied_batch(pairs, np.arange(40), text_embedding, NONE, np.random.default_rng(0))
     found = varied_batch(pairs, np.arange(40), text_embedding, only_flips, np.random.default_rng(0))
     mirrored = [n for n in range(40) if np.array_equal(found.embeddings[n], text_embedding("kidney_right"))]
