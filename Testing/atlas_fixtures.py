@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
 import hypothesis
 import pytest
+import typer.main
+import typer.testing
 
 _EXAMPLES = int(os.environ.get("ATLAS_EXAMPLES", "50"))  # of each property; more of them for a night's run
 # Without a deadline: how long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile("atlas", deadline=None, max_examples=_EXAMPLES)
 hypothesis.settings.load_profile("atlas")
+
+# Typer builds all commands of an app anew, from their signatures, each time the app is called; in tests that call it thousands of times
+# they are built once. A command keeps nothing from one call to the next.
+typer.main.get_command = functools.cache(typer.main.get_command)
+typer.testing._get_command = typer.main.get_command
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

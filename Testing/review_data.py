@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import json
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +55,21 @@ def make_review_case(
         attention: Scores for the record; None leaves the case without attention.
         orientation: Array order of all files.
     """
-    case = CaseFolder(folder)
+    template = _template(tuple(organs), None if attention is None else json.dumps(attention), orientation)
+    shutil.copytree(template, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    return CaseFolder(folder)
+
+
+@functools.cache
+def _template(organs: tuple[str, ...], attention: str | None, orientation: str) -> Path:
+    """Return the case as it was first written in this process: copying it takes a tenth of the time."""
+    folder = Path(tempfile.mkdtemp(prefix="atlas-review-case-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _write_review_case(CaseFolder(folder), organs, None if attention is None else json.loads(attention), orientation)
+    return folder
+
+
+def _write_review_case(case: CaseFolder, organs: Sequence[str], attention: Attention | None, orientation: str) -> None:
     volume = ct(orientation)
     write_nifti(case.ct, volume)
     for name in organs:
@@ -62,7 +81,6 @@ def make_review_case(
             write_nifti(case.average.map("attention", name), _volume(heat, orientation))
     if attention is not None:
         write_scores(case, attention)
-    return case
 
 
 def _volume(array: npt.NDArray[Any], orientation: str) -> Volume:

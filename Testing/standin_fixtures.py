@@ -32,10 +32,7 @@ def started_slicer() -> Any:
         pytest.skip(f"needs the stand-in for Slicer: pip install {' '.join(missing)}")
     import slicer_standin
 
-    application = slicer_standin.start()
-    gc.collect()
-    gc.freeze()  # what is loaded now stays: the collections between the tests need not look at it
-    return application
+    return slicer_standin.start()
 
 
 @pytest.fixture
@@ -45,6 +42,7 @@ def slicer_app(started_slicer: Any) -> Iterator[Any]:
 
     session.reset()
     faults.clear()
+    gc.freeze()  # what is there now stays: the collections of this test need not look at it
     yield started_slicer
     unused = _unused_answers()
     session.reset()
@@ -84,12 +82,14 @@ def wait_until(slicer_app: Any) -> Callable[..., None]:
         from slicer_standin import faults
 
         end = time.monotonic() + seconds
+        pause = 0.001
         while not condition():
             slicer_app.processEvents()
             if faults.reported():
                 faults.check()
             assert time.monotonic() < end, f"{condition} did not become true within {seconds} s"
-            time.sleep(0.002)
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.02)  # a child that is waited for needs the processor more than this loop
 
     return wait
 

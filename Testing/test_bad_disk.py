@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import json
 import os
 import shutil
 import stat
@@ -21,18 +24,40 @@ from tiny_inputs import TinyInputs
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX permissions and limits")
 _NOBODY = 65534
 _START = """
-import os, resource, sys
+import json, os, resource, sys, traceback
 import onnxruntime, scipy.ndimage, scipy.special, cc3d, nibabel, SimpleITK, isal.igzip_threaded, pydicom
 from AtlasReviewLib import program
-user, size = int(sys.argv[1]), int(sys.argv[2])
-if size:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-if user:
-    os.setgroups([])
-    os.setgid(user)
-    os.setuid(user)
-sys.argv = ["atlas", *sys.argv[3:]]
-program.main()
+
+def run(folder, user, size, arguments):
+    os.chdir(folder)
+    if size:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    if user:
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
+    sys.argv = ["atlas", *arguments]
+    program.main()
+
+for line in sys.stdin:
+    call = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            for number, name in ((1, "out"), (2, "err")):
+                os.dup2(os.open(call[name], os.O_WRONLY), number)
+            run(*call["run"])
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
 
@@ -52,11 +77,24 @@ def inputs(place: Path) -> TinyInputs:
     return tiny_inputs.make_inputs(place / "inputs", models=1)
 
 
+@functools.cache
+def _program() -> subprocess.Popen[str]:
+    """Return a process that has loaded everything and runs each call of the program in a fork of its own; loading takes seconds."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
+    process = subprocess.Popen([sys.executable, "-c", _START], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(process.communicate)  # its stdin is closed, and it ends
+    return process
+
+
 def atlas(arguments: list[str], folder: Path, user: int = 0, size: int = 0) -> subprocess.CompletedProcess[str]:
     """Run the program, as another user when this one is root and `user` is given, with a limit to the size of files."""
-    command = [sys.executable, "-c", _START, str(user if os.geteuid() == 0 else 0), str(size), *arguments]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
+        run = [str(folder), user if os.geteuid() == 0 else 0, size, arguments]
+        process = _program()
+        process.stdin.write(json.dumps({"run": run, "out": out.name, "err": err.name}) + "\n")
+        process.stdin.flush()
+        code = int(process.stdout.readline())
+        return subprocess.CompletedProcess(arguments, code, out.read(), err.read())
 
 
 def check(done: subprocess.CompletedProcess[str], file: str, step: str) -> None:

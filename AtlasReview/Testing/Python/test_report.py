@@ -125,8 +125,22 @@ def shown_marker(png: bytes) -> np.ndarray:
     return np.argwhere(np.abs(pixels(png) - MARKER).max(axis=2) < 12)
 
 
-def test_every_organ_and_model_is_in_the_report(tmp_path: Path) -> None:
-    reader = read_page(write_report(make_case(tmp_path / "set" / "case 1"), tmp_path / "report.html"))
+@pytest.fixture(scope="module")
+def plain_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the report of a case as `make_case` writes it; to be read only."""
+    folder = tmp_path_factory.mktemp("plain")
+    return write_report(make_case(folder / "set" / "case 1"), folder / "report.html")
+
+
+@pytest.fixture(scope="module")
+def upright_picture(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the picture of the first hot spot of a case in RAS order."""
+    case = make_case(tmp_path_factory.mktemp("upright") / "RAS")
+    return hot_spot_png(read_report_case(case), find_hot_spots(case)[0], 1)
+
+
+def test_every_organ_and_model_is_in_the_report(plain_report: Path) -> None:
+    reader = read_page(plain_report)
     for words in (
         "case 1",
         "liver",
@@ -143,8 +157,8 @@ def test_every_organ_and_model_is_in_the_report(tmp_path: Path) -> None:
     assert sum(tag == "img" for tag, _ in reader.tags) == 2  # overview and one hot spot
 
 
-def test_volumes_are_in_ml(tmp_path: Path) -> None:
-    page = write_report(make_case(tmp_path / "case"), tmp_path / "report.html").read_text(encoding="utf-8")
+def test_volumes_are_in_ml(plain_report: Path) -> None:
+    page = plain_report.read_text(encoding="utf-8")
     volume = LIVER.sum() * 125 / 1000
     row = next(line for line in re.findall(r"<tr>.*?</tr>", page) if "liver" in line and "%" not in line)
     cells = re.findall(r'<td class="n">(.*?)</td>', row)
@@ -152,8 +166,8 @@ def test_volumes_are_in_ml(tmp_path: Path) -> None:
     assert "average [ml]" in page
 
 
-def test_the_page_needs_nothing_from_outside_and_runs_nothing(tmp_path: Path) -> None:
-    reader = read_page(write_report(make_case(tmp_path / "case"), tmp_path / "report.html"))
+def test_the_page_needs_nothing_from_outside_and_runs_nothing(plain_report: Path) -> None:
+    reader = read_page(plain_report)
     assert {tag for tag, _ in reader.tags}.isdisjoint({"script", "link", "iframe", "object", "a", "base"})
     for tag, attributes in reader.tags:
         for name, value in attributes.items():
@@ -161,7 +175,7 @@ def test_the_page_needs_nothing_from_outside_and_runs_nothing(tmp_path: Path) ->
             if name in {"src", "href"}:
                 assert tag == "img"
                 assert (value or "").startswith("data:image/png;base64,")
-    style = (tmp_path / "report.html").read_text(encoding="utf-8").split("<style>")[1].split("</style>")[0]
+    style = plain_report.read_text(encoding="utf-8").split("<style>")[1].split("</style>")[0]
     assert "url(" not in style
     assert "@import" not in style
 
@@ -299,12 +313,10 @@ def test_views_follow_the_radiological_convention(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", ["LPS", "ASR", "LAI"])
-def test_pictures_do_not_depend_on_the_array_order(tmp_path: Path, orientation: str) -> None:
-    pictures = []
-    for code in ("RAS", orientation):
-        case = make_case(tmp_path / code, code)
-        pictures.append(hot_spot_png(read_report_case(case), find_hot_spots(case)[0], 1))
-    first, second = (pixels(png) for png in pictures)
+def test_pictures_do_not_depend_on_the_array_order(tmp_path: Path, orientation: str, upright_picture: bytes) -> None:
+    case = make_case(tmp_path / orientation, orientation)
+    turned_picture = hot_spot_png(read_report_case(case), find_hot_spots(case)[0], 1)
+    first, second = pixels(upright_picture), pixels(turned_picture)
     assert first.shape == second.shape
     assert np.mean(np.abs(first - second).max(axis=2) > 8) < 1e-3  # a rounded gray value here and there
 
@@ -333,8 +345,8 @@ def test_an_oblique_scan_shows_the_same_slices(tmp_path: Path) -> None:
         assert np.count_nonzero(a) > 100
 
 
-def test_pictures_are_png_without_date_and_program(tmp_path: Path) -> None:
-    page = write_report(make_case(tmp_path / "case"), tmp_path / "r.html").read_text(encoding="utf-8")
+def test_pictures_are_png_without_date_and_program(plain_report: Path) -> None:
+    page = plain_report.read_text(encoding="utf-8")
     for data in re.findall(r"base64,([^\"]+)", page):
         png = base64.b64decode(data)
         assert png.startswith(b"\x89PNG")
