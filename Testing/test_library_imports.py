@@ -19,7 +19,7 @@ HEAVY = (
 
 # Slicer's own Python has numpy, scipy, SimpleITK and pydicom, and none of these.
 NOT_IN_SLICER = (*HEAVY, "nibabel", "pydantic", "typer", "rich", "isal", "cc3d", "sqlalchemy")
-COMMAND_LINE = ("commands", "commands_", "console", "program", "report")
+COMMAND_LINE = ("commands", "commands_", "console", "program", "report", "train_")
 """Beginnings of modules that only the command line uses; it has packages that Slicer lacks."""
 NEEDS_MODELS = {
     "model",
@@ -43,6 +43,7 @@ NEEDS_MODELS = {
     "run_case",
     *("quality_calibration", "quality_case", "quality_evaluation", "quality_manifest", "quality_model", "quality_predict"),
     *("quality_report", "quality_training", "quality_training_export", "quality_training_run"),
+    "demo_correction",
 }
 """AtlasSegment asks for its packages; what runs a model may need them at its top."""
 NEEDS_WORKLIST = {

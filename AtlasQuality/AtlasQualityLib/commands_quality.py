@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,10 @@ import typer
 from AtlasQualityLib import commands_quality_train
 from AtlasQualityLib.commands_compare import TableOption
 from AtlasQualityLib.csv_text import csv_text, no_formula
+from AtlasQualityLib.quality_calibration import ScoreAgreement
 from AtlasQualityLib.quality_case import QualityOptions, quality_case, write_quality_table
 from AtlasQualityLib.quality_embedding_files import convert_pickle, write_embeddings
-from AtlasQualityLib.quality_evaluation import ScoredMask, agreement_of, rankings_of, scored_masks
+from AtlasQualityLib.quality_evaluation import ScoredMask, agreement_of, rankings_of, scored_masks, with_dropout_maps
 from AtlasQualityLib.quality_manifest import read_manifest
 from AtlasQualityLib.quality_model import cached_quality_model, shipped_model
 from AtlasQualityLib.quality_report import PICTURES, predicted_masks, quality_report
@@ -130,6 +131,8 @@ def evaluate_command(
 ) -> None:
     """Hold predicted against true Dice, of each model's masks and the average's, and compare the ranking with others.
 
+    Those are entropy, inconsistency, chance and, where `atlas segment --dropout-passes` left its maps, MC dropout.
+
     Example: atlas quality evaluate data/hospital --reference truth.nii.gz --table totalsegmentator_v2
     """
     opened = cached_quality_model((model or shipped_model()).absolute(), embeddings, device=device_of(device))
@@ -139,27 +142,40 @@ def evaluate_command(
             labels = read_stated_labels(_reference(case, reference), table, read_grid(case.ct))
             rows += scored_masks(open_case(case.folder), labels, opened, progress)
     agreement, rankings = agreement_of(rows), rankings_of(rows)
+    same = _over_the_same_masks(rows, rankings)
     if out is not None:
         names = list(asdict(rows[0]))
         write_text(out, csv_text([names, *([_cell(value) for value in asdict(row).values()] for row in rows)]))
     if as_json:
         others = {name: one.to_json() for name, one in rankings.items()}
         masks = [{k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(row).items()} for row in rows]
-        console.print_json({"agreement": agreement.to_json(), "rankings": others, "masks": masks})
+        fair = {"rankings_with_dropout_maps": {name: one.to_json() for name, one in same.items()}} if same else {}
+        console.print_json({"agreement": agreement.to_json(), "rankings": others, **fair, "masks": masks})
         return
     worst = sorted(rows, key=lambda row: row.predicted)
     cells = [(row.case, row.masks, row.organ, round(row.predicted, 3), round(row.dice, 3)) for row in worst[:_SHOWN]]
     console.print_table("Predicted and true Dice, the worst predicted first", ("case", "masks", "organ", "predicted", "true"), cells)
+    _print_agreement(agreement, rankings, same)
+    if out is not None:
+        console.print_line(f"wrote {out}")
+
+
+def _print_agreement(agreement: ScoreAgreement, rankings: Mapping[str, ScoreAgreement], same: Mapping[str, ScoreAgreement]) -> None:
     interval = f"{agreement.low:.3f} to {agreement.high:.3f}, {agreement.interval}"
     console.print_line(
         f"{agreement.masks} masks of {agreement.cases} cases: Pearson {agreement.pearson:.3f} ({interval}), "
         f"Spearman {agreement.spearman:.3f}, mean absolute error {agreement.mae:.3f}, bias {agreement.bias:+.3f}"
     )
-    compared = [(name, one.masks, one.pearson, one.spearman) for name, one in rankings.items() if one.masks]
-    if compared:
-        console.print_table("Rankings against the true Dice", ("ranking", "masks", "Pearson", "Spearman"), compared)
-    if out is not None:
-        console.print_line(f"wrote {out}")
+    for title, compared in (("Rankings against the true Dice", rankings), ("The same, over masks with MC-dropout maps", same)):
+        cells = [(name, one.masks, one.pearson, one.spearman) for name, one in compared.items()]
+        if cells:
+            console.print_table(title, ("ranking", "masks", "Pearson", "Spearman"), cells)
+
+
+def _over_the_same_masks(rows: Sequence[ScoredMask], rankings: Mapping[str, ScoreAgreement]) -> dict[str, ScoreAgreement]:
+    """Return all rankings over the masks with MC-dropout maps, where other masks are ranked too; else nothing."""
+    counts = {one.masks for one in rankings.values()}
+    return rankings_of(with_dropout_maps(rows)) if len(counts) > 1 else {}
 
 
 def _cell(value: object) -> object:

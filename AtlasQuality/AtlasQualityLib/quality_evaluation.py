@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from AtlasQualityLib.mask_set import MaskSet, masks_of_case, masks_of_labels
 from AtlasQualityLib.quality_calibration import ScoreAgreement, score_agreement
 from AtlasQualityLib.quality_model import QualityModel
 from AtlasQualityLib.quality_predict import MaskQuality, predict_quality
-from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
+from AtlasSegmentLib.case_folder import MC_DROPOUT, CaseFolder, LabelFolder
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.labels import structure_for
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
@@ -21,7 +22,8 @@ from AtlasSegmentLib.volume import LabelVolume
 from AtlasSegmentLib.volume_io import check_ct, read_volume
 
 AVERAGE = "average"
-RANKINGS = ("predicted Dice", "entropy", "inconsistency", "random")
+DROPOUT = "MC dropout"
+RANKINGS = ("predicted Dice", "entropy", "inconsistency", DROPOUT, "random")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class ScoredMask:
         spread: See `quality_predict.MaskQuality`.
         entropy: Mean one-sided entropy over the mask, 0..0.37; NaN when the model left no entropy map.
         inconsistency: 1 - mean Dice with the other models' masks of the organ; NaN without others.
+        mc_dropout: As `entropy`, of the mean of several predictions with dropout; NaN when the model left no such map.
     """
 
     case: str
@@ -47,12 +50,18 @@ class ScoredMask:
     spread: float
     entropy: float = math.nan
     inconsistency: float = math.nan
+    mc_dropout: float = math.nan
 
     def trust(self, ranking: str, rng: np.random.Generator) -> float:
         """Return the number by which a ranking orders masks, larger for better ones."""
-        return {"predicted Dice": self.predicted, "entropy": -self.entropy, "inconsistency": -self.inconsistency, "random": rng.random()}[
-            ranking
-        ]
+        if ranking == "random":
+            return rng.random()
+        return {
+            "predicted Dice": self.predicted,
+            "entropy": -self.entropy,
+            "inconsistency": -self.inconsistency,
+            DROPOUT: -self.mc_dropout,
+        }[ranking]
 
 
 def scored_masks(
@@ -84,8 +93,10 @@ def scored_masks(
         for organ, quality in scored.items():
             row = _row((case.name, name, organ), masks.masks[organ], organs[organ], quality)
             if not math.isnan(row.dice):
-                others_say = _inconsistency(masks.masks[organ], organ, others)
-                result.append(replace(row, entropy=_mean_entropy(folder, organ, masks.masks[organ]), inconsistency=others_say))
+                mask = masks.masks[organ]
+                unsure = [_mean_entropy(folder, kind, organ, mask) for kind in ("entropy", MC_DROPOUT)]
+                others_say = _inconsistency(mask, organ, others)
+                result.append(replace(row, entropy=unsure[0], inconsistency=others_say, mc_dropout=unsure[1]))
     if not result:
         message = f"{reference.source}: the reference and the masks of {case.folder} share no organ."
         raise InputError(message, "Check the label table (--table).")
@@ -119,12 +130,12 @@ def sparse_dice(a: SparseVolume, b: SparseVolume) -> float:
     return 2 * int(np.count_nonzero(one & other)) / total if total else math.nan
 
 
-def _mean_entropy(folder: LabelFolder, organ: str, mask: SparseVolume) -> float:
-    """Return the mean entropy over the voxels of a mask and those beside it that have any; NaN without a map."""
-    names = [name for name in folder.organs("entropy") if structure_for(name).name == organ]
+def _mean_entropy(folder: LabelFolder, kind: str, organ: str, mask: SparseVolume) -> float:
+    """Return the entropy of a map of some kind over the voxels of a mask and those beside it that have any; NaN without a map."""
+    names = [name for name in folder.organs(kind) if structure_for(name).name == organ]
     if not names:
         return math.nan
-    entropy = read_sparse(folder.map("entropy", names[0]))
+    entropy = read_sparse(folder.map(kind, names[0]))
     size = int(np.count_nonzero(mask.crop))
     return float(entropy.crop.sum(dtype=np.float64)) / 255 / size if size else math.nan
 
@@ -135,11 +146,25 @@ def agreement_of(rows: Sequence[ScoredMask]) -> ScoreAgreement:
 
 
 def rankings_of(rows: Sequence[ScoredMask], seed: int = 0) -> dict[str, ScoreAgreement]:
-    """Return how well each ranking orders the masks by their true Dice: over those for which all of them have a number.
+    """Return how well each ranking orders the masks by their true Dice.
 
-    "entropy" is the total entropy per voxel of the mask, "inconsistency" one minus the mean Dice with the other models' masks.
+    "entropy" is the total entropy per voxel of the mask, "inconsistency" one minus the mean Dice with the other models' masks: rankings
+    are compared over the masks for which all of them have a number, and one that has none at all (inconsistency of a single model) is
+    left out. "MC dropout", the total entropy of the mean of several predictions with dropout, is of the masks alone whose models have
+    left such maps; give `with_dropout_maps(rows)` to have all rankings over these.
     """
-    kept = [row for row in rows if math.isfinite(row.entropy) and math.isfinite(row.inconsistency)]
     rng = np.random.default_rng(seed)
-    true, cases = [row.dice for row in kept], [row.case for row in kept]
-    return {name: score_agreement([row.trust(name, rng) for row in kept], true, cases) for name in RANKINGS}
+    trust = {name: np.array([row.trust(name, rng) for row in rows], np.float64) for name in RANKINGS}
+    finite = {name: np.isfinite(values) for name, values in trust.items() if np.isfinite(values).any()}
+    compared = np.all([there for name, there in finite.items() if name != DROPOUT], axis=0)
+    chosen = {name: np.flatnonzero(compared & there) for name, there in finite.items()}
+    return {name: _ranked(trust[name], rows, which) for name, which in chosen.items() if len(which)}
+
+
+def with_dropout_maps(rows: Sequence[ScoredMask]) -> list[ScoredMask]:
+    """Return the masks of models that have left MC-dropout maps."""
+    return [row for row in rows if math.isfinite(row.mc_dropout)]
+
+
+def _ranked(trust: npt.NDArray[np.float64], rows: Sequence[ScoredMask], which: npt.NDArray[np.intp]) -> ScoreAgreement:
+    return score_agreement(trust[which], [rows[number].dice for number in which], [rows[number].case for number in which])

@@ -11,6 +11,8 @@ from AtlasSegmentLib.errors import DatasetError
 from AtlasSegmentLib.names import require_inside, require_links_inside, safe_name
 
 REVISED = "_revised"
+MC_DROPOUT = "mc_dropout"
+"""Kind of the maps that `mc_dropout` makes; they lie beside the entropy maps."""
 _ENDING = ".nii.gz"
 _log = logging.getLogger(__name__)
 
@@ -49,7 +51,10 @@ class LabelFolder:
         return self.map("segmentations", organ)
 
     def map(self, kind: str, organ: str) -> Path:
-        """A map of one organ; `kind` is soft_pred, entropy, attention, inconsistency, uncertainty, overlap or expected_error."""
+        """A map of one organ.
+
+        `kind` is soft_pred, entropy, mc_dropout, attention, inconsistency, uncertainty, overlap or expected_error.
+        """
         return self.folder / kind / f"{_organ_name(organ)}{_ENDING}"
 
     def organs(self, kind: str = "segmentations") -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from AtlasSegmentLib import commands_phantom, console
+from AtlasSegmentLib import commands_phantom, commands_train, console
 from AtlasSegmentLib.case_folder import CaseFolder, find_cases, new_case, open_case
 from AtlasSegmentLib.case_info import describe_case, describe_grid
 from AtlasSegmentLib.case_parts import parse_part
@@ -24,6 +24,7 @@ from AtlasSegmentLib.devices import DEVICES, device_of
 from AtlasSegmentLib.dicom_info import describe_dicom
 from AtlasSegmentLib.errors import AtlasError, InputError, ModelError
 from AtlasSegmentLib.inference_settings import PRESETS, settings_for
+from AtlasSegmentLib.mc_dropout import DropoutPasses
 from AtlasSegmentLib.model_kinds import describe_model, kind_of
 from AtlasSegmentLib.model_manifest import FILE, read_manifest
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
@@ -50,6 +51,14 @@ StepOption = Annotated[
 MirrorOption = Annotated[bool | None, typer.Option("--mirror/--no-mirror", help="Average over mirror images; by default the preset's.")]
 NoPostprocessOption = Annotated[bool, typer.Option("--no-postprocess", help="Keep the masks as the models give them.")]
 
+DropoutPassesOption = Annotated[
+    int,
+    typer.Option(
+        min=0, metavar="N", help="Predict N more times with dropout, and write MC-dropout maps beside the entropy maps; 0 is off."
+    ),
+]
+DropoutSeedOption = Annotated[int, typer.Option(min=0, help="Of the random numbers of --dropout-passes: the same seed, the same maps.")]
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
@@ -62,6 +71,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(model_app(), name="model")
     add_predict(app)
     commands_phantom.add_to(app)
+    commands_train.add_to(app)
 
 
 _NO_NAMES = {"dicom", "dcm", "ct", "image", "images", "imaging", "series", "scan", "dicomdir"}
@@ -99,6 +109,8 @@ def segment_command(
     series: SeriesOption = None,
     all_organs: AllOrgansOption = False,
     no_postprocess: NoPostprocessOption = False,
+    dropout_passes: DropoutPassesOption = 0,
+    dropout_seed: DropoutSeedOption = 0,
     device: DeviceOption = DEVICES[0],
     preset: PresetOption = "balanced",
     step: StepOption = None,
@@ -115,7 +127,7 @@ def segment_command(
     Example: atlas segment scan.nii.gz --model models/a --model models/b --roi abdomen.mrk.json --out data/hospital
     """
     settings = settings_for(preset, step=step, mirror=mirror)
-    options = SegmentOptions(read_region(roi), all_organs, not no_postprocess, force, settings)
+    options = SegmentOptions(read_region(roi), all_organs, not no_postprocess, force, settings, DropoutPasses(dropout_passes, dropout_seed))
     targets = _listed(datalist, data_root, out) if datalist else _targets(ct or [], out, case)
     if not model:
         message = "No model given."

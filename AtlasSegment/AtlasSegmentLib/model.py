@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import ModelError
 from AtlasSegmentLib.inference_settings import InferenceSettings
+from AtlasSegmentLib.network import Network
 from AtlasSegmentLib.prediction import ModelSpec, Prediction, Region
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.volume import Volume
@@ -30,6 +31,10 @@ class Model(Protocol):
     @property
     def device(self) -> Literal["gpu", "cpu"]:
         """Where it really runs."""
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks that `segment` runs: each fold's, and those of the stages before."""
 
     def require_region(self, ct: Volume, roi: Roi | Region | None) -> None:
         """Check, before anything is computed, that the region is one that it can look at. Raises InputError."""

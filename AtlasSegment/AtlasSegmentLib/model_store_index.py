@@ -14,6 +14,7 @@ from AtlasSegmentLib.model_list import ModelList, folders_named
 from AtlasSegmentLib.model_store import ModelStore
 from AtlasSegmentLib.model_store_folders import data_folder, store_folders
 from AtlasSegmentLib.model_store_record import Installed
+from AtlasSegmentLib.starter_models import starter_folder
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class ModelIndex:
         roots = store_folders(environment)
         self.stores = [ModelStore(root) for root in roots]
         settings = data_folder(environment) or roots[0]
-        self.list = ModelList(settings, folders_named(environment))
-        """The user's list of folders."""
+        self.list = ModelList(settings, [*folders_named(environment), starter_folder()])
+        """The user's list of folders, with those of ATLAS_MODELS and the models that come with the program."""
 
     @property
     def store(self) -> ModelStore:

@@ -127,6 +127,11 @@ class NnunetModel:
         """Where it really runs."""
         return self._networks[0].device
 
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks of its folds and of the stage before; see `Model`."""
+        return (*self._networks, *(() if self._previous is None else self._previous.networks))
+
     def require_region(self, ct: Volume, roi: Roi | Region | None) -> None:
         """Check that the region lies in the CT; see `Model`."""
         if roi is not None and roi != "whole":

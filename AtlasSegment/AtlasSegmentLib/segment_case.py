@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
 
 from AtlasSegmentLib import nifti
-from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
+from AtlasSegmentLib.case_folder import MC_DROPOUT, CaseFolder, LabelFolder
 from AtlasSegmentLib.classes import class_of, is_target, organ_name, paint
 from AtlasSegmentLib.components import grow_box
 from AtlasSegmentLib.encoding import entropy_bytes, soft_bytes
 from AtlasSegmentLib.inference_settings import InferenceSettings
+from AtlasSegmentLib.mc_dropout import DropoutPasses, DropoutResult, has_dropout, mc_dropout, require_dropout
 from AtlasSegmentLib.model import Model
 from AtlasSegmentLib.outdated import remove_outdated
 from AtlasSegmentLib.postprocess_sparse import postprocess_sparse
@@ -40,6 +42,7 @@ class SegmentOptions:
         postprocess: Clean the masks by AbdomenAtlas' rules.
         force: Do it again even when it is done.
         settings: What the prediction may cost.
+        dropout: Predictions with dropout, of models that have some: maps of their own beside the entropy maps, the masks stay as they are.
     """
 
     roi: Roi | Region | None = None
@@ -47,6 +50,7 @@ class SegmentOptions:
     postprocess: bool = True
     force: bool = False
     settings: InferenceSettings = field(default_factory=InferenceSettings)
+    dropout: DropoutPasses = field(default_factory=DropoutPasses)
 
     def kinds(self, organ: str) -> tuple[str, ...]:
         """Return the kinds of map that are written for an organ."""
@@ -75,18 +79,25 @@ class ModelRun:
     def __init__(self, case: CaseFolder, model: Model, options: SegmentOptions) -> None:
         self._model, self._options = model, options
         self._folder = case.backbone(model.spec.name)
+        self._passes = options.dropout if options.dropout.count and has_dropout(model) else DropoutPasses()
+        self._dropped: DropoutResult | None = None
         parameters = {
             "model": {"name": model.spec.name, "version": model.spec.version, "sha256": model.spec.sha256.lower()},
             "manifest": model.spec.record(),
             **options.parameters(),
+            **({"mc_dropout": self._passes.record()} if self._passes.count else {}),  # else as before there was such a thing
         }
         self._step = Step(self._folder.run_record, "segment", {"ct": case.ct}, parameters)
-        self._wanted = [(kind, organ_name(name)) for name in model.spec.table.names() for kind in options.kinds(organ_name(name))]
+        self._wanted = [(kind, organ) for _, organ in self._organs() for kind in self._kinds(organ)]
 
     @property
     def name(self) -> str:
         """Name of the model."""
         return self._model.spec.name
+
+    def _kinds(self, organ: str) -> tuple[str, ...]:
+        kinds = self._options.kinds(organ)
+        return (*kinds, MC_DROPOUT) if self._passes.count and "entropy" in kinds else kinds
 
     @property
     def is_finished(self) -> bool:
@@ -96,13 +107,40 @@ class ModelRun:
 
     def predict(self, ct: Volume, progress: ProgressCallback = ignore_progress) -> Prediction:
         """Run the model over the case's CT; writes nothing. Raises InputError and ModelError as `Model.segment`."""
-        return self._model.segment(ct, self._options.roi, self._options.settings, lambda done, stage: progress(0.7 * done, stage))
+        share = 0.7 / (1 + self._passes.count)
+        prediction = self._predict(ct, lambda done, stage: progress(share * done, stage))
+        if self._passes.count:  # after the plain pass, which nothing of this can change
+            self._dropped = mc_dropout(
+                self._model,
+                partial(self._predict, ct),
+                ct.grid,
+                self._passes,
+                [value for value, organ in self._organs() if MC_DROPOUT in self._kinds(organ)],
+                lambda done, stage: progress(share + (0.7 - share) * done, stage),
+            )
+        return prediction
+
+    def _predict(self, ct: Volume, progress: ProgressCallback) -> Prediction:
+        return self._model.segment(ct, self._options.roi, self._options.settings, progress)
+
+    def _organs(self) -> list[tuple[int, str]]:
+        return [(value, organ_name(name)) for value, name in self._model.spec.table.labels.items()]
+
+    def _write_dropped(self, ct: Grid) -> dict[str, Any]:
+        """Write the maps of the passes with dropout, and return what the run record says of them."""
+        if self._dropped is None:
+            return {}
+        for value, organ in self._organs():
+            if MC_DROPOUT in self._kinds(organ):
+                write_sparse(self._folder.map(MC_DROPOUT, organ), self._dropped.entropy(ct, value))
+        return {"mc_dropout": self._dropped.record()}
 
     def write(self, prediction: Prediction, ct: Grid, progress: ProgressCallback = ignore_progress) -> dict[str, Any]:
         """Bring the prediction onto the CT's grid, clean and write it, and return the run record. Raises StorageError."""
-        remove_outdated(self._folder, self._folder.run_record, KINDS, self._wanted)
+        remove_outdated(self._folder, self._folder.run_record, (*KINDS, MC_DROPOUT), self._wanted)
         self._step.begin()
         organs = _write_outputs(self._folder, prediction, ct, self._options, progress)
+        dropped = self._write_dropped(ct)
         spec = self._model.spec
         return self._step.finish(
             {
@@ -111,6 +149,7 @@ class ModelRun:
                 "model": {"title": spec.title, "license": spec.license, "citation": spec.citation},
                 "model_grid": {"shape": list(prediction.grid.shape), "affine": prediction.grid.affine.tolist()},
                 "organs": organs,
+                **dropped,
             }
         )
 
@@ -133,7 +172,10 @@ def segment_case(
     Raises:
         AtlasError: As reading, `ModelRun.predict` and writing.
     """
-    run = ModelRun(case, model, options or SegmentOptions())
+    options = options or SegmentOptions()
+    if options.dropout.count:
+        require_dropout([model])
+    run = ModelRun(case, model, options)
     if run.is_finished:
         return None
     ct = read_case_ct(case)

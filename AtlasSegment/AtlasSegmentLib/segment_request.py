@@ -16,6 +16,7 @@ from AtlasSegmentLib.dataset_annotations import dataset_key
 from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.markups import Roi, read_roi
+from AtlasSegmentLib.mc_dropout import require_dropout
 from AtlasSegmentLib.model import Model
 from AtlasSegmentLib.model_cache import cached_model
 from AtlasSegmentLib.prediction import Prediction, Region
@@ -100,6 +101,8 @@ def _checked_in(request: SegmentRequest) -> list[Model]:
     """Put what came in into the case folder, after every check that can be made before, and return the models."""
     models = [cached_model(folder, request.threads, request.device, len(request.models)) for folder in request.models]
     require_different_names(models)
+    if request.options.dropout.count:
+        require_dropout(models)
     ct = intake.read_ct(request.source, request.series)
     for model in models:
         model.require_region(ct, request.options.roi)

@@ -52,6 +52,11 @@ class WindowModel:
         """Where it really runs."""
         return self._network.device
 
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The network."""
+        return (self._network,)
+
     def require_region(self, ct: Volume, roi: Roi | Region | None) -> None:
         """Check that it gets the region that it needs; see `Model`."""
         from AtlasSegmentLib.inference import require_region
