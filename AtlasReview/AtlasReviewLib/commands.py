@@ -1,4 +1,4 @@
-"""The commands of AtlasReview: revise, run, demo; and those of its other files."""
+"""The commands of AtlasReview: revise, run; and those of its other files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from AtlasReviewLib import commands_release, commands_simulate, revisions
+from AtlasReviewLib import commands_demo, commands_release, commands_simulate, revisions
 from AtlasReviewLib.assembly_dataset import finish_dataset
 from AtlasReviewLib.commands_doctor import doctor_command
 from AtlasReviewLib.commands_progress import progress_command
@@ -58,12 +58,11 @@ def add_to(app: typer.Typer) -> None:
     app.command("revise")(revise_command)
     app.command("import-revised")(import_revised_command)
     app.command("run")(run_command)
-    app.command("demo")(demo_command)
     app.command("progress")(progress_command)
     app.command("round")(round_command)
     app.command("doctor")(doctor_command)
     app.add_typer(worklist_app(), name="worklist")
-    for commands in (commands_release, commands_simulate):
+    for commands in (commands_demo, commands_release, commands_simulate):
         commands.add_to(app)
 
 
@@ -192,25 +191,3 @@ def _print_runs(outcomes: list[CaseOutcome]) -> None:
         for key in ("case", "assembled", "report"):
             if key in outcome.result:
                 console.print_line(f"{key}: {outcome.result[key]}")
-
-
-def demo_command(
-    ct: Annotated[Path | None, typer.Option(readable=False, help="A CT in any format.")] = None,
-    model: ModelOption = [],  # noqa: B006 - typer reads the default, nobody changes it
-    roi: RoiOption = None,
-    out: OutOption = Path("atlas-demo"),
-    reference: ReferenceOption = None,
-    table: TableOption = None,
-    device: DeviceOption = DEVICES[0],
-    jobs: console.JobsOption = 1,
-    as_json: console.JsonOption = False,
-) -> None:
-    """Show the whole job on one CT and write a folder with the labels and a report.
-
-    Example: atlas demo --ct scan.nii.gz --model models/a --model models/b --roi abdomen.mrk.json
-    """
-    if ct is None or not model:
-        missing = " and ".join(text for text, absent in (("a CT", ct is None), ("models", not model)) if absent)
-        message = f"The demo has no {missing} of its own yet."
-        raise InputError(message, f"Give --ct FILE and --model FOLDER (with {FILE}), once for each model; see the README.")
-    run_command([ct], out, list(model), roi=roi, reference=reference, table=table, device=device, jobs=jobs, as_json=as_json)
