@@ -36,10 +36,16 @@ def started_slicer() -> Any:
 
 
 @pytest.fixture
-def slicer_app(started_slicer: Any) -> Iterator[Any]:
-    """Return slicer.app with an empty scene; errors in slots, timers and observers fail the test."""
+def slicer_app(started_slicer: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Return slicer.app with an empty scene; errors in slots, timers and observers fail the test.
+
+    The panels find no label-quality model of their own, so that not every edit of every test starts a process that scores it, unless a
+    test is marked with `shipped_quality_model`.
+    """
     from slicer_standin import faults, session
 
+    if request.node.get_closest_marker("shipped_quality_model") is None:
+        monkeypatch.setattr("AtlasQualityLib.panel_quality_model.shippedModel", lambda: None)
     session.reset()
     faults.clear()
     gc.freeze()  # what is there now stays: the collections of this test need not look at it

@@ -288,3 +288,13 @@ def test_closing_the_panel_ends_the_child_and_leaves_no_file(
     desk.widget.cleanup()
     assert child.pid is None
     assert not folder.exists()
+
+
+@pytest.mark.shipped_quality_model
+def test_the_model_that_comes_along_scores_edits_without_being_chosen(desk: Desk) -> None:
+    desk.take_next()
+    desk.wait(lambda: desk.panel.quality.before is not None)
+    assert "Predicted Dice" in text(desk)
+    desk.stroke()
+    desk.wait(lambda: desk.panel.quality.after is not None)
+    assert "\u2192" in text(desk)
