@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from AtlasQualityLib import commands_quality_train
 from AtlasQualityLib.commands_compare import TableOption
 from AtlasQualityLib.csv_text import csv_text, no_formula
 from AtlasQualityLib.quality_calibration import ScoreAgreement
+from AtlasQualityLib.quality_card import card_lines
 from AtlasQualityLib.quality_case import QualityOptions, quality_case, write_quality_table
 from AtlasQualityLib.quality_embedding_files import convert_pickle, write_embeddings
 from AtlasQualityLib.quality_evaluation import ScoredMask, agreement_of, rankings_of, scored_masks, with_dropout_maps
@@ -226,13 +226,9 @@ def show_command(
         "network": f"{manifest.backbone}, width {manifest.width}",
         "sees": f"{manifest.slices.kind} slices of {manifest.slices.size} x {manifest.slices.size}, {manifest.count} of a mask",
         "calibrated on": manifest.calibration.source or "nothing",
-        **{
-            key: value if isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)
-            for key, value in manifest.card.items()
-        },
     }
-    for key, value in about.items():
-        console.print_line(f"{key}: {value}")
+    for line in (*card_lines(about), *card_lines(manifest.card)):
+        console.print_line(line)
 
 
 def convert_command(

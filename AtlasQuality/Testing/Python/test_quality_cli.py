@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from AtlasQualityLib import tasks
 from AtlasQualityLib.commands_quality import quality_app
 from AtlasQualityLib.phantom_case import phantom_organ, write_phantom_case
+from AtlasQualityLib.quality_card import card_lines
 from AtlasQualityLib.quality_manifest import SAFETENSORS, QualityManifest, Slices, read_manifest, write_manifest
 from AtlasQualityLib.quality_network import build_network
 from AtlasSegmentLib.case_folder import CaseFolder
@@ -124,11 +125,23 @@ def test_a_report_of_something_else_is_refused(dataset: Path, tmp_path: Path, co
         run("report", case.folder, "--out", tmp_path / "q.html")
 
 
+def test_an_agreement_is_one_line_of_the_card_and_what_is_not_defined_says_so() -> None:
+    figures = {"pearson": 0.9, "low": None, "high": None, "spearman": 0.8, "mae": 0.1234, "masks": 3, "cases": 1}
+    lines = list(card_lines({"test": {"all": figures, "note": "one case"}, "organs": ["liver", "spleen"], "sizes": {"train": 2}}))
+    assert lines == [
+        "test:",
+        "  all: Pearson 0.900 (undefined to undefined), Spearman 0.800, mean error 0.123, of 3 masks",
+        "  note: one case",
+        "organs: liver, spleen",
+        "sizes: train 2",
+    ]
+
+
 def test_a_model_shows_its_card(model: Path, tmp_path: Path) -> None:
     card = {"data": "toy ellipses", "test": {"pearson": 0.5}}
     shutil.copytree(model, tmp_path / "carded")
     write_manifest(tmp_path / "carded", read_manifest(model).model_copy(update={"card": card}))
     text = run("show", tmp_path / "carded")
     assert "data: toy ellipses" in text
-    assert "pearson" in text
+    assert "pearson 0.5" in text
     assert json.loads(run("show", tmp_path / "carded", "--json"))["card"] == card
