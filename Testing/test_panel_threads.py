@@ -49,7 +49,10 @@ def test_a_thread_moves_on_only_when_it_is_let() -> None:
     go.set()
     busy(0.05)
     assert steps == []
-    letThreadsRun()
+    for _ in range(50):  # once is enough, unless other processes keep the thread from a core
+        letThreadsRun()
+        if len(steps) == 5:
+            break
     assert steps == [0, 1, 2, 3, 4]
     thread.join()
 

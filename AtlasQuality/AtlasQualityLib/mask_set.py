@@ -12,7 +12,7 @@ import numpy as np
 
 from AtlasQualityLib.metrics_boxes import label_boxes
 from AtlasSegmentLib import geometry
-from AtlasSegmentLib.case_folder import CaseFolder
+from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
 from AtlasSegmentLib.errors import DatasetError, InputError
 from AtlasSegmentLib.files import read_json
 from AtlasSegmentLib.labels import structure_for
@@ -124,7 +124,7 @@ def masks_of_case(case: CaseFolder, model: str = "") -> MaskSet:
     """Return the average masks of a case, or those of one of its models.
 
     Raises:
-        DatasetError: There are none.
+        DatasetError: There are none, or two are masks of one organ under different names.
         GeometryError: They do not share one grid.
     """
     folder = case.backbone(model) if model else case.average
@@ -134,11 +134,21 @@ def masks_of_case(case: CaseFolder, model: str = "") -> MaskSet:
         raise DatasetError(
             message, "Run: atlas average CASE." if not model else f"Models of this case: {', '.join(case.models()) or 'none'}."
         )
+    _require_one_mask_each(folder, organs)
     masks = {organ: read_sparse(folder.mask(organ)) for organ in organs}
     grid = masks[organs[0]].grid
     for mask in masks.values():
         require_same_grid(mask.grid, grid)
     return MaskSet(f"{case.name}, {model or 'average'}", grid, {structure_for(organ).name: mask for organ, mask in masks.items()})
+
+
+def _require_one_mask_each(folder: LabelFolder, organs: Sequence[str]) -> None:
+    by_name: dict[str, str] = {}
+    for organ in organs:
+        other = by_name.setdefault(structure_for(organ).name, organ)
+        if other != organ:
+            message = f"{folder.mask(other)} and {folder.mask(organ).name} are both masks of {structure_for(organ).name}."
+            raise DatasetError(message, "Move one of them elsewhere: which one is meant cannot be told.")
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ class QualityManifest(_Part):
         count: Slices with mask that are looked at.
         embedding: "text" is the built-in one, "file" embeddings.npz beside it.
         calibration: From the score of a mask to its Dice.
+        sha256: Of the files with the weights that this one was written with, where that is known: another network is refused.
         card: What people should know: data, recipe, how good it is.
     """
 
@@ -90,6 +91,7 @@ class QualityManifest(_Part):
     count: int = Field(default=SLICES, ge=1, le=1000)
     embedding: Literal["text", "file"] = "text"
     calibration: Curve = Curve()
+    sha256: dict[str, str] = {}
     card: dict[str, Any] = {}
 
     @field_validator("name")

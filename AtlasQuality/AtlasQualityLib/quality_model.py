@@ -85,12 +85,16 @@ def open_quality_model(
     if embeddings is not None or manifest.embedding == "file":
         embedding = read_embeddings(embeddings or path / EMBEDDINGS)
     weights = _weights_file(path, engine)
+    sha256 = sha256_of(weights)
+    if manifest.sha256.get(weights.name, sha256) != sha256:
+        message = f"{weights}: is not the file that {FILE} beside it was written with."
+        raise ModelError(message, "Copy the model again, whole; numbers of one network with the calibration of another mean nothing.")
     if weights.name == ONNX:
         scorer: Scorer = OnnxScorer(weights, threads, device)
     else:
         network = load_network(weights, manifest)
         scorer = TorchScorer(network, weights, threads, device)
-    return QualityModel(manifest, scorer, embedding, path, sha256_of(weights))
+    return QualityModel(manifest, scorer, embedding, path, sha256)
 
 
 def cached_quality_model(

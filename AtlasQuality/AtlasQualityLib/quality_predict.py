@@ -113,8 +113,9 @@ class _Mask:
 
 def _require_binary(organ: str, mask: SparseVolume) -> None:
     inside = mask.crop[mask.crop != 0]
-    if inside.size and inside.min() != inside.max():  # NaN is not equal to itself
-        message = f"the mask of {organ} holds values of {inside.min()} to {inside.max()}; a mask has 0 and one other value."
+    if inside.size and (inside.min() != inside.max() or not np.isfinite(inside.max())):  # NaN is not equal to itself
+        held = f"values of {inside.min()} to {inside.max()}" if np.isfinite(inside).all() else "values that are no numbers"
+        message = f"{mask.grid.source or 'masks'}: the mask of {organ} holds {held}; a mask has 0 and one other value."
         raise InputError(message, "Write it as a binary mask; of a label map, one file for each value.")
 
 

@@ -150,11 +150,23 @@ def _cases(
             _log.error("%s: no examples could be made of it: %s %s", outcome.name, outcome.error, outcome.remedy)
     ranks.wait()
     built = [case for case in cases if is_built(folder, case, options.pairs)]
-    if not built:
-        first = failed[0] if failed else None
-        message = f"no examples could be made of any of {len(cases)} cases" + (f"; {first.name}: {first.error}" if first else ".")
-        raise InputError(message, first.remedy if first else "Run the command again.")
+    _require_parts(cases, built, failed)
     return built, failed
+
+
+def _require_parts(cases: list[PairSource], built: list[PairSource], failed: tuple[CaseOutcome, ...]) -> None:
+    """Say which cases are missing where those that failed leave nothing to train or to validate with. Raises InputError."""
+    wanted, there = {case.part for case in cases}, {case.part for case in built}
+    missing = [purpose for part, purpose in (("train", "train"), ("val", "validate")) if part in wanted and part not in there]
+    if built and not missing:
+        return
+    first = failed[0] if failed else None
+    why = f"; {first.name}: {first.error}" if first else "."
+    if built:
+        message = f"{len(failed)} of {len(cases)} cases failed, and no other one is there to {' or '.join(missing)} with{why}"
+        raise InputError(message, "Mend or leave out these cases, or choose another --seed or --validation.")
+    message = f"no examples could be made of any of {len(cases)} cases{why}"
+    raise InputError(message, first.remedy if first else "Run the command again.")
 
 
 def _check_names(pairs: PairSet, embedding: Embedding) -> None:

@@ -89,6 +89,14 @@ def test_evaluate_holds_every_mask_against_the_reference(dataset: Path, model: P
         run("evaluate", dataset, "--reference", "gone.nii.gz", "--model", model)
 
 
+def test_two_files_that_are_masks_of_one_organ_are_refused(dataset: Path, model: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset / "one", tmp_path / "case")
+    case = CaseFolder(tmp_path / "case")
+    shutil.copyfile(case.average.mask("spleen"), case.average.mask("liver").with_name("Liver.nii.gz"))
+    with pytest.raises(AssertionError, match=r"1 failed\n.*Liver\.nii\.gz and liver\.nii\.gz are both masks of liver"):
+        run("predict", case.folder, "--model", model, "--force")
+
+
 def test_a_pickle_of_embeddings_is_rewritten_once(tmp_path: Path) -> None:
     (tmp_path / "label_embedding.pkl").write_bytes(pickle.dumps({13: np.ones((1, 512), np.float32)}))
     assert "with 1 names" in run("convert-embeddings", tmp_path / "label_embedding.pkl")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import io
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,3 +142,60 @@ def test_what_is_no_pickle_of_embeddings_is_said(tmp_path: Path, data: bytes) ->
     (tmp_path / "a.pkl").write_bytes(data)
     with pytest.raises(InputError, match=r"a\.pkl"):
         convert_pickle(tmp_path / "a.pkl")
+
+
+class _Call:
+    """Pickled, it asks for a call."""
+
+    def __init__(self, call: Any, *arguments: Any) -> None:
+        self.call = (call, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        _Call(np.ndarray, (1,), np.dtype("O"), b"A" * 8),  # an object at an address of the file's choice
+        _Call(collections.OrderedDict, _Call(np.ndarray, (1,), np.dtype("O"), b"A" * 8)),
+        _Call(np.ndarray, (1 << 44,), np.dtype("u1")),
+        np.array(["liver"], dtype=object),
+        np.zeros(512, [("a", "f4"), ("b", "f4")]),
+        np.zeros(512, "M8[s]"),
+        _Call(np.dtype, "O"),
+    ],
+    ids=["object-array", "iterated-object-array", "huge-array", "text-objects", "fields", "dates", "object-type"],
+)
+def test_arrays_that_a_pickle_could_be_run_through_are_refused(tmp_path: Path, value: Any) -> None:
+    path = tmp_path / "label_embedding.pkl"
+    path.write_bytes(pickle.dumps({2: value}, protocol=2))
+    with pytest.raises(InputError, match=r"label_embedding\.pkl"):
+        convert_pickle(path)
+
+
+def test_arrays_of_other_orders_and_bytes_are_read_as_they_are(tmp_path: Path) -> None:
+    numbers = np.arange(512.0)
+    kinds = {2: numbers, 3: numbers.astype(">f4"), 4: np.asfortranarray(numbers.astype(np.int16)[None])}
+    path = tmp_path / "label_embedding.pkl"
+    for protocol in (2, 3, 4):
+        path.write_bytes(pickle.dumps(kinds, protocol=protocol))
+        assert all(np.array_equal(vector, numbers) for vector in convert_pickle(path).vectors.values())
+
+
+def test_damaged_and_foreign_archives_are_said_to_be_so(tmp_path: Path) -> None:
+    path = tmp_path / "embeddings.npz"
+    good = io.BytesIO()
+    np.savez_compressed(good, liver=np.arange(512.0))
+    whole = good.getvalue()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 0xFF
+    plain = io.BytesIO()
+    np.save(plain, np.arange(512.0))
+    zeros, huge = io.BytesIO(), io.BytesIO()
+    np.savez(zeros, liver=np.zeros(512))
+    np.savez(huge, liver=np.full(512, 1e300))
+    for content in (b"", whole[:-30], bytes(flipped), plain.getvalue(), zeros.getvalue(), huge.getvalue()):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"embeddings\.npz"):
+            read_embeddings(path)

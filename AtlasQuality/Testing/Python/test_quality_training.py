@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -214,6 +215,10 @@ def test_an_exported_model_gives_the_same_scores_on_both_engines(tmp_path: Path,
         expected = network(torch.from_numpy(images), torch.from_numpy(embeddings)).numpy()
     assert np.abs(scores[0] - expected).max() < 1e-4
     assert np.abs(scores[1] - expected).max() < 1e-5
+    export_model(build_network("resnet18", 4, outline=outline).eval(), tmp_path / "other", manifest)
+    shutil.copyfile(tmp_path / "other" / "model.onnx", tmp_path / "toy" / "model.onnx")
+    with pytest.raises(ModelError, match=r"model\.onnx: is not the file that quality\.json"):
+        open_quality_model(tmp_path / "toy")
 
 
 def test_two_processes_take_the_step_of_their_mean_gradient(tmp_path: Path) -> None:
