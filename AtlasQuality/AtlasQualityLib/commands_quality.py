@@ -21,13 +21,13 @@ from AtlasQualityLib.quality_embedding_files import convert_pickle, write_embedd
 from AtlasQualityLib.quality_evaluation import ScoredMask, agreement_of, rankings_of, scored_masks, with_dropout_maps
 from AtlasQualityLib.quality_manifest import read_manifest
 from AtlasQualityLib.quality_model import cached_quality_model, shipped_model
-from AtlasQualityLib.quality_report import PICTURES, predicted_masks, quality_report
+from AtlasQualityLib.quality_report import PICTURES, PredictedMask, predicted_masks, quality_report, worst_first
 from AtlasSegmentLib import console
 from AtlasSegmentLib.case_folder import CaseFolder, find_cases, open_case
 from AtlasSegmentLib.cases import run_cases
 from AtlasSegmentLib.devices import DEVICES, device_of
 from AtlasSegmentLib.errors import InputError
-from AtlasSegmentLib.files import read_json, write_bytes, write_text
+from AtlasSegmentLib.files import write_bytes, write_text
 from AtlasSegmentLib.label_files import read_stated_labels
 from AtlasSegmentLib.nifti import read_grid
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
@@ -79,11 +79,11 @@ def predict_command(
     cached_quality_model(source, embeddings, device=device_of(device))  # what is wrong with it is said once, and before the first case
     with console.progress_bar("quality") as progress:
         outcomes = run_cases(cases, step, _case_name, jobs=jobs, scheduler=scheduler, progress=progress)
-    rows = [(case, _predicted(case, of)) for case, outcome in zip(cases, outcomes, strict=True) if outcome.state != "failed"]
+    rows = [(case, predicted_masks(case, of)) for case, outcome in zip(cases, outcomes, strict=True) if outcome.state != "failed"]
     if table is not None:
-        write_quality_table(table, [(case.name, {organ: one["dice"] for organ, one in found.items()}) for case, found in rows])
+        write_quality_table(table, [(case.name, {mask.organ: mask.dice for mask in found}) for case, found in rows])
     if not as_json:
-        _print_worst(rows, table)
+        _print_worst([mask for _, found in rows for mask in found], table)
     console.finish("quality", outcomes, as_json)
 
 
@@ -99,21 +99,14 @@ def _predict(
     return quality_case(case, cached_quality_model(model, embeddings, device=device), options, progress)
 
 
-def _predicted(case: CaseFolder, of: str) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = read_json((case.backbone(of) if of else case.average).predicted_dice)["details"]
-    return found
-
-
-def _print_worst(rows: Sequence[tuple[CaseFolder, dict[str, dict[str, Any]]]], table: Path | None) -> None:
-    masks = [(case.name, organ, one) for case, found in rows for organ, one in found.items() if one["dice"] is not None]
-    masks.sort(key=lambda mask: (mask[2]["dice"], mask[0], mask[1]))
-    shown = [(case, organ, round(one["dice"], 3), round(one["spread"], 3), one["worst_slice"]) for case, organ, one in masks[:_SHOWN]]
+def _print_worst(masks: Sequence[PredictedMask], table: Path | None) -> None:
+    ranked = worst_first(masks)
+    shown = [(m.case.name, m.organ, round(m.dice, 3), round(m.spread, 3), m.worst) for m in ranked[:_SHOWN] if m.dice is not None]
     if shown:
         console.print_table("Predicted Dice, the worst first", ("case", "organ", "predicted Dice", "spread", "worst slice"), shown)
-    if len(masks) > _SHOWN:
-        console.print_line(f"... and {len(masks) - _SHOWN} better ones; --csv FILE writes all of them")
-    empty = sum(one["dice"] is None for _, found in rows for one in found.values())
-    if empty:
+    if len(ranked) > _SHOWN:
+        console.print_line(f"... and {len(ranked) - _SHOWN} better ones; --csv FILE writes all of them")
+    if empty := len(masks) - len(ranked):
         console.print_line(f"{empty} empty masks have no predicted Dice")
     if table is not None:
         console.print_line(f"wrote {table}")

@@ -13,8 +13,8 @@ from AtlasQualityLib.mask_set import masks_of_case
 from AtlasQualityLib.quality_model import QualityModel
 from AtlasQualityLib.quality_predict import MaskQuality, predict_quality
 from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
-from AtlasSegmentLib.errors import DatasetError
-from AtlasSegmentLib.files import write_json, write_text
+from AtlasSegmentLib.errors import AtlasError, DatasetError
+from AtlasSegmentLib.files import read_json, write_json, write_text
 from AtlasSegmentLib.labels import structure_for
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.run_record import Step
@@ -50,7 +50,7 @@ def quality_case(
     """Write `average/predicted_dice.json` of a case (or that of one of its models).
 
     Returns:
-        The run record, or None when this very result was there already.
+        The run record, or None when this very result was there already, whole.
 
     Raises:
         DatasetError: There are no masks, or no CT.
@@ -64,8 +64,9 @@ def quality_case(
     organs = _organs(folder, options)
     target = folder.predicted_dice
     inputs = {"ct": case.ct, **{f"segmentations/{organ}": folder.mask(organ) for organ in organs}}
-    step = Step(quality_folder(case, options.backbone).run_record, "quality", inputs, _parameters(model))
-    if not options.force and step.is_finished([target]):
+    record = quality_folder(case, options.backbone).run_record
+    step = Step(record, "quality", inputs, _parameters(model))
+    if not options.force and step.is_finished([target]) and _is_whole(target, record, model):
         return None
     progress(0.0, "read")
     ct = read_volume(case.ct)
@@ -75,9 +76,21 @@ def quality_case(
     found = predict_quality(ct, masks, model, list(names), progress)
     step.begin()
     described = {names[name]: described_quality(one) for name, one in found.items()}
-    dice = {organ: one["dice"] for organ, one in described.items() if one["dice"] is not None}
-    write_json(target, {"format": FORMAT, "model": model.manifest.name, "sha256": model.sha256, "organs": dice, "details": described})
+    write_json(target, _content(model, described))
     return step.finish({"organs": described, "engine": model.scorer.engine})
+
+
+def _content(model: QualityModel, described: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    dice = {organ: one["dice"] for organ, one in described.items() if one["dice"] is not None}
+    return {"format": FORMAT, "model": model.manifest.name, "sha256": model.sha256, "organs": dice, "details": described}
+
+
+def _is_whole(target: Path, record: Path, model: QualityModel) -> bool:
+    """Tell whether the file still holds what was written: the record has the same results, so a damaged or edited file shows."""
+    try:
+        return bool(read_json(target) == _content(model, read_json(record)["results"]["organs"]))
+    except (AtlasError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _organs(folder: LabelFolder, options: QualityOptions) -> list[str]:

@@ -7,11 +7,14 @@ say what they are. `masks.json` is written last: a folder without it was not fin
 from __future__ import annotations
 
 import hashlib
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -20,7 +23,7 @@ from AtlasQualityLib.quality_pairs import Example, PairOptions, examples_of
 from AtlasQualityLib.quality_pairs_find import PairSource, Part
 from AtlasQualityLib.quality_slices import Float32
 from AtlasSegmentLib.cases import CaseOutcome, run_cases
-from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.errors import AtlasError, InputError
 from AtlasSegmentLib.files import atomic_path, read_json, write_json
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.volume import Array
@@ -28,6 +31,11 @@ from AtlasSegmentLib.volume import Array
 FORMAT = "atlas-quality-pairs/3"
 _IMAGES, _SLICES, _MASKS = "images.npy", "slices.npz", "masks.json"
 _COLUMNS = ("mask", "index", "nearest", "weight", "area", "target")
+_DAMAGED = (
+    *(LookupError, TypeError, ValueError, AttributeError, OSError, EOFError, RuntimeError, MemoryError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
+"""What the reading of records and numpy raise at other files than were written; numpy parses the head of an array as Python text."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +138,14 @@ def case_folder_of(folder: Path, case: PairSource) -> Path:
 
 def is_built(folder: Path, case: PairSource, options: PairOptions) -> bool:
     """Tell whether the examples of a case are there, made with these options from these files."""
-    path = case_folder_of(folder, case) / _MASKS
-    return path.is_file() and read_json(path).get("fingerprint") == fingerprint(case, options)
+    place = case_folder_of(folder, case)
+    if not (place / _MASKS).is_file():
+        return False
+    try:
+        mark, _ = _read_masks(place)
+    except AtlasError:  # so it is made again
+        return False
+    return mark == fingerprint(case, options)
 
 
 def _build(case: PairSource, progress: ProgressCallback, *, folder: Path, options: PairOptions) -> dict[str, Any] | None:
@@ -194,7 +208,7 @@ def read_pairs(folder: Path, cases: Sequence[PairSource]) -> PairSet:
         columns["mask"].append(own.pop("mask") + len(masks))
         for name, values in own.items():
             columns[name].append(values)
-        masks += [MaskRecord(**{**record, "first": record["first"] + slices}) for record in records]
+        masks += [replace(record, first=record.first + slices) for record in records]
         blocks.append(block)
         slices += len(block)
     sizes = {block.shape[-1] for block in blocks}
@@ -205,20 +219,49 @@ def read_pairs(folder: Path, cases: Sequence[PairSource]) -> PairSet:
     return PairSet(tuple(masks), joined, tuple(blocks), sizes.pop())
 
 
-def _read(place: Path) -> tuple[list[dict[str, Any]], dict[str, Array], Array]:
+def _read(place: Path) -> tuple[list[MaskRecord], dict[str, Array], Array]:
+    _, records = _read_masks(place)
+    try:
+        with (place / _SLICES).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            own = {name: file[name] for name in _COLUMNS}
+        block = np.lib.format.open_memmap(place / _IMAGES, mode="r")
+        if block.ndim != 4 or block.dtype != np.uint8 or any(values.shape != (len(block),) for values in own.values()):
+            raise ValueError(block.shape)
+        if not np.array_equal(own["mask"], np.repeat(np.arange(len(records)), [record.count for record in records])):
+            message = f"{_SLICES} and {_MASKS} are not of the same masks"
+            raise ValueError(message)
+    except _DAMAGED as error:
+        raise _damaged(place, error) from error
+    return records, own, block
+
+
+def _read_masks(place: Path) -> tuple[str, list[MaskRecord]]:
+    """Return the fingerprint of a case's examples, and its masks; `first` counts within the case. Raises InputError."""
     content = read_json(place / _MASKS)
     try:
         if content["format"] != FORMAT:
             raise ValueError(content["format"])
-        with np.load(place / _SLICES, allow_pickle=False) as file:
-            own = {name: file[name] for name in _COLUMNS}
-        block = np.load(place / _IMAGES, mmap_mode="r", allow_pickle=False)
-        if block.ndim != 4 or any(len(values) != len(block) for values in own.values()):
-            raise ValueError(block.shape)
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        message = f"{place}: the examples are damaged ({error})."
-        raise InputError(message, "Remove this folder; it is made again.") from error
-    return content["masks"], own, block
+        records, first = [MaskRecord(**record) for record in content["masks"]], 0
+        for record in records:
+            if not _is_sound(record) or record.first != first:
+                message = f"{_MASKS}: {record}"
+                raise ValueError(message)
+            first += record.count
+        return str(content["fingerprint"]), records
+    except _DAMAGED as error:
+        raise _damaged(place, error) from error
+
+
+def _is_sound(record: MaskRecord) -> bool:
+    texts = all(isinstance(text, str) for text in (record.case, record.organ, record.source))
+    truth = all(isinstance(value, int | float) and 0 <= value <= 1 for value in (record.dice, 0 if record.nsd is None else record.nsd))
+    numbers = type(record.first) is int and type(record.count) is int and record.count > 0
+    return texts and truth and numbers and record.part in get_args(Part)
+
+
+def _damaged(place: Path, error: BaseException) -> InputError:
+    message = f"{place}: the examples are damaged ({error})."
+    return InputError(message, "Remove this folder; it is made again.")
 
 
 def scores_of_masks(pairs: PairSet, masks: Sequence[int], slices: Float32, numbers: Array) -> Float32:

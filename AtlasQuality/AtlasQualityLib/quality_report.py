@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from AtlasQualityLib.quality_predict import ORDER
 from AtlasQualityLib.quality_slices import axial, mask_box
-from AtlasSegmentLib.case_folder import CaseFolder
+from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
 from AtlasSegmentLib.errors import AtlasError, DatasetError, InputError
 from AtlasSegmentLib.files import read_json
 from AtlasSegmentLib.html_page import Cell, Content, Number, bullets, page, paragraph, picture, section, table, text
@@ -49,6 +50,11 @@ class PredictedMask:
     worst: int | None
     slices: tuple[tuple[int, float, bool], ...]
 
+    @property
+    def folder(self) -> LabelFolder:
+        """Where the mask and its prediction lie."""
+        return _folder(self.case, self.of)
+
 
 def predicted_masks(case: CaseFolder, of: str = "") -> list[PredictedMask]:
     """Return what was predicted of the masks of a case.
@@ -56,15 +62,28 @@ def predicted_masks(case: CaseFolder, of: str = "") -> list[PredictedMask]:
     Raises:
         DatasetError: Nothing was predicted, or the file is not what the prediction wrote.
     """
-    path = (case.backbone(of) if of else case.average).predicted_dice
+    path = _folder(case, of).predicted_dice
     if not path.is_file():
         message = f"{case.folder}: the quality of its masks was not predicted."
         raise DatasetError(message, "Run: atlas quality predict CASE.")
     try:
-        return [_predicted(case, of, organ, one) for organ, one in read_json(path)["details"].items()]
-    except (AtlasError, KeyError, TypeError, ValueError, AttributeError) as error:
+        masks = [_predicted(case, of, organ, one) for organ, one in read_json(path)["details"].items()]
+    except (AtlasError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         message = f"{path}: is not what atlas quality predict writes."
-        raise DatasetError(message, "Run: atlas quality predict CASE --force.") from error
+        raise DatasetError(message, _again(of)) from error
+    for mask in masks:
+        if wrong := _wrong(mask):
+            message = f"{path}: is not what atlas quality predict writes ({mask.organ}: {wrong})."
+            raise DatasetError(message, _again(of))
+    return masks
+
+
+def _folder(case: CaseFolder, of: str) -> LabelFolder:
+    return case.backbone(of) if of else case.average
+
+
+def _again(of: str) -> str:
+    return f"Run: atlas quality predict --force CASE{f' --of {of}' if of else ''}."
 
 
 def _predicted(case: CaseFolder, of: str, organ: str, one: Mapping[str, Any]) -> PredictedMask:
@@ -73,6 +92,22 @@ def _predicted(case: CaseFolder, of: str, organ: str, one: Mapping[str, Any]) ->
     return PredictedMask(
         case, of, organ, None if dice is None else float(dice), float(one["spread"]), None if worst is None else int(worst), slices
     )
+
+
+def _wrong(mask: PredictedMask) -> str:
+    """Return why no prediction can be so, "" when it can."""
+    numbers = (mask.dice or 0.0, mask.spread, *(score for _, score, _ in mask.slices))
+    if not all(map(math.isfinite, numbers)):
+        return "a number is not finite"
+    if mask.dice is not None and not 0 <= mask.dice <= 1:
+        return f"its predicted Dice is {mask.dice:g}"
+    if len({mask.dice is None, mask.worst is None, not mask.slices}) != 1:
+        return "a mask has a predicted Dice, a worst slice and slices, or none of them"
+    if any(index < 0 for index, _, _ in mask.slices):
+        return "a slice has a number below 0"
+    if mask.worst is not None and mask.worst not in {index for index, _, _ in mask.slices}:
+        return f"its worst slice {mask.worst} is none of those looked at"
+    return ""
 
 
 def worst_first(masks: Sequence[PredictedMask]) -> list[PredictedMask]:
@@ -134,6 +169,7 @@ def worst_slice_png(mask: PredictedMask) -> bytes:
 
     Raises:
         InputError: matplotlib is not installed, or the mask is empty.
+        DatasetError: The prediction is of another CT or mask than the one that is there.
         AtlasError: The CT or the mask cannot be read.
     """
     if mask.worst is None:
@@ -157,10 +193,13 @@ def worst_slice_png(mask: PredictedMask) -> bytes:
 
 def _draw_slice(axes: Any, mask: PredictedMask, index: int) -> None:
     ct = read_volume(mask.case.ct).reoriented(ORDER)
-    folder = mask.case.backbone(mask.of) if mask.of else mask.case.average
-    sparse = read_sparse(folder.mask(mask.organ))
+    sparse = read_sparse(mask.folder.mask(mask.organ))
     dense = axial(reorient(sparse.dense(), sparse.grid.affine, ORDER)[0])
-    image, drawn = axial(ct.array)[index], dense[index] != 0
+    images = axial(ct.array)
+    if images.shape != dense.shape or index >= len(images):
+        message = f"{mask.folder.predicted_dice}: slice {index} of {mask.organ} is not in the CT and mask that are there now."
+        raise DatasetError(message, _again(mask.of))
+    image, drawn = images[index], dense[index] != 0
     row, column = float(ct.spacing[1]), float(ct.spacing[0])
     _shade(axes, image, (row, column))
     if drawn.any():
