@@ -227,18 +227,16 @@ def _shade(axes: Any, image: Array, spacing: tuple[float, float]) -> None:
 
 
 def _draw_scores(axes: Any, mask: PredictedMask) -> None:
-    """Draw the score of each slice looked at, with the worst one marked; hollow where the mask is empty."""
+    """Draw the score of each slice looked at, kept within 0..1, with the worst one marked; hollow where the mask is empty."""
     for has_mask, name in ((True, "with mask"), (False, "without: rightly empty?")):
-        found = [(index, score) for index, score, inside in mask.slices if inside == has_mask]
+        found = [(index, min(max(score, 0.0), 1.0)) for index, score, inside in mask.slices if inside == has_mask]
         if found:
             at, score = zip(*found, strict=True)
             axes.plot(score, at, "o", color="#1f6f8b", markerfacecolor="#1f6f8b" if has_mask else "white", label=name)
-    worst = [score for index, score, _ in mask.slices if index == mask.worst]
+    worst = [min(max(score, 0.0), 1.0) for index, score, _ in mask.slices if index == mask.worst]
     axes.plot(worst, [mask.worst], "o", markersize=13, markerfacecolor="none", markeredgecolor="#c1121f", label="worst")
     axes.axvline(1, color="#9aa5b1", linewidth=0.8)
-    axes.set_xlim(
-        min(0.0, float(np.min([s for _, s, _ in mask.slices]))) - 0.05, max(1.05, float(np.max([s for _, s, _ in mask.slices])) + 0.05)
-    )
+    axes.set_xlim(-0.05, 1.05)
     axes.set_xlabel("score of the slice (1 is good)")
     axes.set_ylabel("axial slice, from the feet")
     axes.legend(loc="best", fontsize=8)
