@@ -19,7 +19,7 @@ from AtlasQualityLib.phantom_case import write_phantom_case
 from AtlasQualityLib.quality_case import quality_case
 from AtlasQualityLib.quality_embedding import FEATURES, text_embedding
 from AtlasQualityLib.quality_engine import TorchScorer
-from AtlasQualityLib.quality_manifest import QualityManifest, Slices
+from AtlasQualityLib.quality_manifest import SAFETENSORS, QualityManifest, Slices, write_manifest
 from AtlasQualityLib.quality_model import QualityModel, open_quality_model
 from AtlasQualityLib.quality_network import build_network
 from AtlasQualityLib.quality_predict import predict_quality
@@ -39,6 +39,19 @@ def random_model() -> Path:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     subprocess.run([sys.executable, __file__, str(place)], env=environment, check=True)
     return place / "random"
+
+
+def write_plain_model(place: Path) -> Path:
+    """Write a model of random weights for Torch alone, whose scores mean nothing, and return its folder."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder = place / "random"
+    folder.mkdir()
+    torch.manual_seed(5)
+    save_file(build_network("resnet18", 8).state_dict(), str(folder / SAFETENSORS))
+    write_manifest(folder, QualityManifest(name="random", backbone="resnet18", width=8, slices=Slices(size=64)))
+    return folder
 
 
 def _make(place: Path) -> None:

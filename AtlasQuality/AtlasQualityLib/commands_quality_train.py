@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from AtlasQualityLib.quality_network import BACKBONES
 from AtlasQualityLib.quality_slices import KINDS, SliceRule
 from AtlasSegmentLib import console
+from AtlasSegmentLib.commands_train import one_of, training_progress
 from AtlasSegmentLib.devices import DEVICES, device_of
-from AtlasSegmentLib.errors import InputError
-from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
-from AtlasSegmentLib.remaining_time import RemainingTime, rounded_seconds
+from AtlasSegmentLib.progress import ignore_progress
 
 if TYPE_CHECKING:
     from AtlasQualityLib.quality_training_run import RunResult
 
-_EVERY_SECONDS = 30.0
-_PERCENT = 100
 _PARTS = ("validation", "test")
 _FIGURES = ("pearson", "low", "high", "spearman", "mae")
 
@@ -76,12 +70,12 @@ def train_command(
     from AtlasQualityLib.quality_training_run import RunOptions, train_quality
     from AtlasSegmentLib.cpu_threads import set_threads
 
-    known_backbone = _one_of("--backbone", backbone, BACKBONES)
+    known_backbone = one_of("--backbone", backbone, BACKBONES)
     training = TrainingOptions(
         known_backbone, width, epochs, batch, learning_rate, seed=seed, augmentation=Augmentation(flips=flips), outline=outline
     )
     options = RunOptions(
-        PairOptions(SliceRule(_one_of("--rule", rule, KINDS), size), damages, slices, most_organs=organs, seed=seed),
+        PairOptions(SliceRule(one_of("--rule", rule, KINDS), size), damages, slices, most_organs=organs, seed=seed),
         training,
         table,
         validation,
@@ -94,41 +88,10 @@ def train_command(
         resume,
     )
     set_threads(threads)
-    with _progress(shown=rank_of_environment()[0] == 0) as progress:
+    with training_progress() if rank_of_environment()[0] == 0 else nullcontext(ignore_progress) as progress:
         result = train_quality(data, out, options, progress)
     if result is not None:
         _report(result, as_json)
-
-
-def _one_of(option: str, value: str, known: tuple[Any, ...]) -> Any:
-    if value not in known:
-        message = f"{option} {value!r} is not known."
-        raise InputError(message, f"Use one of {', '.join(known)}.")
-    return value
-
-
-@contextmanager
-def _progress(*, shown: bool) -> Iterator[ProgressCallback]:
-    """Show a bar, or on a plain stream, such as the log of a cluster job, a line now and then with the time that is left."""
-    if not shown:
-        yield ignore_progress
-        return
-    if sys.stderr.isatty():
-        with console.progress_bar("train") as bar:
-            yield bar
-        return
-    remaining, last = RemainingTime(), [time.monotonic()]
-
-    def tell(share: float, text: str) -> None:
-        now = time.monotonic()
-        remaining.update(now, share)
-        if now - last[0] >= _EVERY_SECONDS:
-            last[0] = now
-            left = remaining.seconds(now)
-            ending = "" if left is None else f", about {rounded_seconds(left)} s left"
-            typer.echo(console.plain(f"train: {share * _PERCENT:.0f} %, {text}{ending}"), err=True)
-
-    yield tell
 
 
 def _report(result: RunResult, as_json: bool) -> None:

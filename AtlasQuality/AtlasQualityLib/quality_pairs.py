@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +20,7 @@ from AtlasSegmentLib.components import Mask, bounding_box
 from AtlasSegmentLib.label_files import read_stated_labels
 from AtlasSegmentLib.labels import structure_for
 from AtlasSegmentLib.nifti import read_nifti
+from AtlasSegmentLib.train_random import generator
 from AtlasSegmentLib.volume import Array, Grid, require_same_grid
 from AtlasSegmentLib.volume_io import check_ct, read_volume
 
@@ -206,12 +206,6 @@ def _absent(image: CaseImage, present: list[str], source: PairSource, options: P
     for found in source.predictions:
         if found.organ in absent and (mask := _prediction(found.path, image.masks.grid)).any():
             yield _example(image, (found.organ, f"{MODEL}{found.source}"), (mask, empty), source.part or "train", options, source.name)
-
-
-def generator(seed: int, *words: object) -> np.random.Generator:
-    """Return a generator whose state depends on a seed and some words alone."""
-    text = "\n".join(map(str, (seed, *words)))
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "little"))
 
 
 def _example(image: CaseImage, what: tuple[str, str], masks: tuple[Mask, Mask], part: Part, options: PairOptions, case: str) -> Example:

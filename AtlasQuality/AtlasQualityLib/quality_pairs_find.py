@@ -18,6 +18,7 @@ from AtlasSegmentLib.case_folder import REVISED
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.export_table import table_paths
 from AtlasSegmentLib.labels import load_table, structure_for
+from AtlasSegmentLib.train_cases import ct_key
 from AtlasSegmentLib.volume_io import strip_suffix, suffix_of
 
 Part = Literal["train", "val", "test", "organs"]
@@ -193,7 +194,7 @@ def split_by_case(cases: Sequence[PairSource], seed: int = 0, validation: float 
         InputError: No case is left to train on.
     """
     parts: dict[str, Part] = {}
-    keys = [_ct_key(case.ct) for case in cases]
+    keys = [ct_key(case.ct) for case in cases]
     for case, key in zip(cases, keys, strict=True):
         if case.part is not None and parts.setdefault(key, case.part) != case.part:
             message = f"{case.name}: the same CT is in the part {parts[key]!r} and in {case.part!r}."
@@ -215,14 +216,3 @@ def split_by_case(cases: Sequence[PairSource], seed: int = 0, validation: float 
         _log.warning("There is one case to learn from: some of its organs are held out, so validation says little of other cases.")
         parts = {key: "organs" if part == "train" else part for key, part in parts.items()}
     return [replace(case, part=parts[key]) for case, key in zip(cases, keys, strict=True)]
-
-
-def _ct_key(path: Path) -> str:
-    """Return what two copies of one CT share: the content of the file, or of the first slice of a DICOM folder."""
-    first = path if path.is_file() else next((file for file in sorted(path.rglob("*")) if file.is_file()), None)
-    digest = hashlib.sha256()
-    if first is not None:
-        with first.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +20,6 @@ from AtlasQualityLib.quality_embedding import Embedding, text_embedding
 from AtlasQualityLib.quality_losses import optimal_pairs, outline_loss, rank_loss, weighted_mse
 from AtlasQualityLib.quality_network import Backbone, build_network
 from AtlasQualityLib.quality_outline import shrunk
-from AtlasQualityLib.quality_pairs import generator
 from AtlasQualityLib.quality_pairs_store import PairSet, scores_of_masks
 from AtlasQualityLib.quality_slices import Float32
 from AtlasQualityLib.quality_training_batches import Augmentation, Batch, batches, plain_batch, share_of, varied_batch
@@ -32,6 +28,7 @@ from AtlasQualityLib.quality_training_ranks import Ranks
 from AtlasQualityLib.quality_training_state import FILE, Progress, read_state, write_state
 from AtlasSegmentLib.errors import InputError, ModelError
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
+from AtlasSegmentLib.train_random import generator, repeatable
 from AtlasSegmentLib.volume import Array
 
 if TYPE_CHECKING:
@@ -101,7 +98,7 @@ def train_network(
         ModelError: The loss is no longer a number.
         StorageError: A file cannot be written.
     """
-    with _deterministic(options.seed):
+    with repeatable(options.seed):
         training = _Training(pairs, folder, options, ranks, embedding)
         training.start(resume=resume)
         while training.done.epoch < options.epochs:
@@ -109,21 +106,6 @@ def train_network(
         ranks.wait()
         training.network.load_state_dict(training.best_weights())
         return training.network.cpu().eval(), training.done
-
-
-@contextmanager
-def _deterministic(seed: int) -> Iterator[None]:
-    """Let Torch compute the same each time on one machine, and begin with the same weights."""
-    import torch
-
-    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warned)
 
 
 class _Training:

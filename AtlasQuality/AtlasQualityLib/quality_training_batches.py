@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from AtlasQualityLib.quality_embedding import Embedding
-from AtlasQualityLib.quality_pairs import from_bytes, generator
+from AtlasQualityLib.quality_pairs import from_bytes
 from AtlasQualityLib.quality_pairs_store import PairSet
 from AtlasQualityLib.quality_slices import CHANNELS, Float32
 from AtlasSegmentLib.labels import structure_for
+from AtlasSegmentLib.train_random import generator
 from AtlasSegmentLib.volume import Array
 
 if TYPE_CHECKING:

@@ -108,7 +108,7 @@ def train_command(
         Choice(table, reference),
         spacing,
         PatchRule(patch, organ_share, varied),
-        _one_of("--network", network, ARCHITECTURES),
+        one_of("--network", network, ARCHITECTURES),
         width,
         depth,
         deep_supervision,
@@ -116,7 +116,7 @@ def train_command(
             steps or epochs * epoch_steps,
             epoch_steps,
             batch,
-            _one_of("--optimizer", optimizer, OPTIMIZERS),
+            one_of("--optimizer", optimizer, OPTIMIZERS),
             learning_rate,
             average=average,
             seed=seed,
@@ -129,7 +129,7 @@ def train_command(
         cubes,
         _device(device),
         jobs,
-        _PRECISIONS[_one_of("--onnx-precision", onnx_precision, tuple(_PRECISIONS))],
+        _PRECISIONS[one_of("--onnx-precision", onnx_precision, tuple(_PRECISIONS))],
         resume,
         {"title": title, "version": version, "license": license_, "purpose": _PURPOSES.get(purpose, purpose)},
     )
@@ -139,7 +139,8 @@ def train_command(
     _report(result, options, as_json)
 
 
-def _one_of(option: str, value: str, known: tuple[Any, ...]) -> Any:
+def one_of(option: str, value: str, known: tuple[Any, ...]) -> Any:
+    """Return a value that is one of the known ones. Raises InputError."""
     if value not in known:
         message = f"{option} {value!r} is not known."
         raise InputError(message, f"Use one of {', '.join(known)}.")

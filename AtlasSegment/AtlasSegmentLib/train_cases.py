@@ -247,7 +247,7 @@ def split_cases(
         if name not in names:
             message = f"{name}: there is no case of this name."
             raise InputError(message, f"The cases are {', '.join(sorted(names)[:12])}.")
-    keys = [_ct_key(case.ct) for case in cases]
+    keys = [ct_key(case.ct) for case in cases]
     parts: dict[str, Part] = {}
     for case, key in zip(cases, keys, strict=True):
         part: Part | None = "test" if case.name in test else "val" if case.name in val else case.part
@@ -264,7 +264,7 @@ def split_cases(
     return [replace(case, part=parts[key]) for case, key in zip(cases, keys, strict=True)]
 
 
-def _ct_key(path: Path) -> str:
+def ct_key(path: Path) -> str:
     """Return what two copies of one CT share: the content of the file, or of the first slice of a DICOM folder."""
     first = path if path.is_file() else next((file for file in sorted(path.rglob("*")) if file.is_file()), None)
     digest = hashlib.sha256()

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +23,7 @@ from AtlasSegmentLib.train_input import network_values
 from AtlasSegmentLib.train_loss import supervised
 from AtlasSegmentLib.train_network import build_network
 from AtlasSegmentLib.train_patches import Patches, draw
+from AtlasSegmentLib.train_random import repeatable
 from AtlasSegmentLib.train_rules import LoopRule, Material
 from AtlasSegmentLib.train_state import FILE, Progress, read_state, write_state
 from AtlasSegmentLib.train_validation import dice_of, mean_dice, predicted_labels
@@ -67,28 +66,13 @@ def train_network(
         ModelError: The loss is no longer a number.
         StorageError: A file cannot be written.
     """
-    with _deterministic(rule.seed):
+    with repeatable(rule.seed):
         training = _Training(material, folder, rule, device, start, start_mark)
         training.begin(resume=resume)
         while training.done.step < rule.steps:
             training.epoch(progress)
         training.network.load_state_dict(training.done.best_weights or training.kept())
         return training.network.cpu().eval(), training.done
-
-
-@contextmanager
-def _deterministic(seed: int) -> Iterator[None]:
-    """Let Torch compute the same each time on one machine, and begin with the same weights."""
-    import torch
-
-    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warned)
 
 
 class _Training:

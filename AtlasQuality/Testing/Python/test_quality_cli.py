@@ -10,32 +10,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from AtlasQualityLib import tasks
 from AtlasQualityLib.commands_quality import quality_app
 from AtlasQualityLib.phantom_case import phantom_organ, write_phantom_case
 from AtlasQualityLib.quality_card import card_lines
-from AtlasQualityLib.quality_manifest import SAFETENSORS, QualityManifest, Slices, read_manifest, write_manifest
-from AtlasQualityLib.quality_network import build_network
+from AtlasQualityLib.quality_manifest import read_manifest, write_manifest
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import DatasetError, InputError
 from AtlasSegmentLib.nifti import read_nifti, write_nifti
 from AtlasSegmentLib.volume import Volume
+from quality_random_model import write_plain_model
 
 CLASSES = {"liver": 6, "spleen": 1}
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "random"
-    folder.mkdir()
-    torch.manual_seed(5)
-    save_file(build_network("resnet18", 8).state_dict(), str(folder / SAFETENSORS))
-    write_manifest(folder, QualityManifest(name="random", backbone="resnet18", width=8, slices=Slices(size=64)))
-    return folder
+    return write_plain_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

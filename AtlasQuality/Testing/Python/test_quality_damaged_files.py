@@ -10,21 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from AtlasQualityLib import tasks
 from AtlasQualityLib.commands_quality import quality_app
 from AtlasQualityLib.phantom_case import write_phantom_case
-from AtlasQualityLib.quality_manifest import SAFETENSORS, QualityManifest, Slices, write_manifest
-from AtlasQualityLib.quality_network import build_network
 from AtlasQualityLib.quality_pairs import PairOptions
 from AtlasQualityLib.quality_pairs_find import PairSource, find_pairs
 from AtlasQualityLib.quality_pairs_store import build_pairs, case_folder_of, is_built, read_pairs
 from AtlasQualityLib.quality_slices import SliceRule
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import DatasetError, InputError
+from quality_random_model import write_plain_model
 from quality_toys import write_toy_case
 
 OPTIONS = PairOptions(SliceRule(size=32), damages=0, slices=3, absent=0)
@@ -40,12 +37,7 @@ def run(*arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "random"
-    folder.mkdir()
-    torch.manual_seed(5)
-    save_file(build_network("resnet18", 8).state_dict(), str(folder / SAFETENSORS))
-    write_manifest(folder, QualityManifest(name="random", backbone="resnet18", width=8, slices=Slices(size=64)))
-    return folder
+    return write_plain_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

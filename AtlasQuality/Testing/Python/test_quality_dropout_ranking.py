@@ -10,14 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from AtlasQualityLib.commands_quality import quality_app
 from AtlasQualityLib.phantom_case import phantom_affine, phantom_ct, phantom_organ
 from AtlasQualityLib.quality_evaluation import DROPOUT, RANKINGS, ScoredMask, rankings_of, with_dropout_maps
-from AtlasQualityLib.quality_manifest import SAFETENSORS, QualityManifest, Slices, write_manifest
-from AtlasQualityLib.quality_network import build_network
 from AtlasSegmentLib.case_folder import MC_DROPOUT, CaseFolder
 from AtlasSegmentLib.mc_dropout import DropoutPasses
 from AtlasSegmentLib.model import load_model
@@ -25,6 +22,7 @@ from AtlasSegmentLib.nifti import read_nifti, write_nifti
 from AtlasSegmentLib.segment_case import SegmentOptions, segment_case
 from AtlasSegmentLib.volume import Volume
 from dropout_models import make_dropping_nnunet
+from quality_random_model import write_plain_model
 
 CLASSES = {"liver": 6, "spleen": 1}
 ORGANS = ("liver", "spleen", "kidney_left")
@@ -32,12 +30,7 @@ ORGANS = ("liver", "spleen", "kidney_left")
 
 @pytest.fixture(scope="module")
 def quality(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "random"
-    folder.mkdir()
-    torch.manual_seed(5)
-    save_file(build_network("resnet18", 8).state_dict(), str(folder / SAFETENSORS))
-    write_manifest(folder, QualityManifest(name="random", backbone="resnet18", width=8, slices=Slices(size=64)))
-    return folder
+    return write_plain_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

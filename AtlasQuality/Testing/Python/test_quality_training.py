@@ -25,7 +25,6 @@ from AtlasQualityLib.quality_manifest import QualityManifest, Slices
 from AtlasQualityLib.quality_model import open_quality_model
 from AtlasQualityLib.quality_network import build_network
 from AtlasQualityLib.quality_outline import shrunk
-from AtlasQualityLib.quality_pairs import generator
 from AtlasQualityLib.quality_training import TrainingOptions, slice_scores, train_network
 from AtlasQualityLib.quality_training_batches import NONE, Augmentation, batches, share_of, varied_batch
 from AtlasQualityLib.quality_training_curves import COLUMNS
@@ -33,6 +32,7 @@ from AtlasQualityLib.quality_training_export import export_model
 from AtlasQualityLib.quality_training_ranks import open_ranks
 from AtlasQualityLib.quality_training_state import Progress
 from AtlasSegmentLib.errors import InputError, ModelError
+from AtlasSegmentLib.train_random import generator
 from quality_toys import toy_pairs
 
 SMALL = TrainingOptions(width=2, epochs=2, batch=8, seed=5)
