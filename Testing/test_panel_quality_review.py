@@ -213,10 +213,10 @@ def test_a_child_that_is_busy_with_a_task_that_was_left_is_not_waited_for_long(s
     from AtlasReviewLib import panel_quality
 
     quality = scored.panel.quality
+    old = quality._child.pid
+    os.kill(old, signal.SIGSTOP)  # before it is asked: it answers within milliseconds
     scored.stroke(radius=14.0)
     scored.wait(lambda: quality._sent is not None)
-    old = quality._child.pid
-    os.kill(old, signal.SIGSTOP)
     monkeypatch.setattr(panel_quality, "OTHER_TASK_SECONDS", 0.1)
     scored.go_to("second", "spleen")
     scored.wait(lambda: quality.before is not None)
