@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _EVERY_SECONDS = 30.0
 _PERCENT = 100
+_MOST_REPEATS = 1000
 _DEVICES = ("auto", "cpu", "cuda")
 _PURPOSES = {"": "", "demonstration": "Demonstration only, not for clinical use."}
 _PRECISIONS: dict[str, Precision] = {"fp32": "float32", "fp16": "float16"}
@@ -70,6 +71,9 @@ def train_command(
     validation: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the cases held out for validation.")] = 0.15,
     val: Annotated[list[str], typer.Option(help="Name of a case held out for validation; several times for several.")] = [],  # noqa: B006
     test: Annotated[list[str], typer.Option(help="Name of a case held out for the test; several times for several.")] = [],  # noqa: B006
+    repeat: Annotated[
+        list[str], typer.Option(help="A training case that is drawn more often than others, as NAME=8; several times for several.")
+    ] = [],  # noqa: B006
     pretrained: Annotated[
         Path | None, typer.Option(readable=False, help="Model folder of atlas train to begin with (fine-tuning).")
     ] = None,
@@ -125,6 +129,7 @@ def train_command(
         validation,
         tuple(val),
         tuple(test),
+        _repeated(repeat),
         pretrained,
         cubes,
         _device(device),
@@ -145,6 +150,17 @@ def one_of(option: str, value: str, known: tuple[Any, ...]) -> Any:
         message = f"{option} {value!r} is not known."
         raise InputError(message, f"Use one of {', '.join(known)}.")
     return value
+
+
+def _repeated(given: list[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for text in given:
+        name, _, times = text.rpartition("=")
+        if not name or not times.isdecimal() or not 1 <= int(times) <= _MOST_REPEATS:
+            message = f"--repeat {text!r} is not NAME=TIMES."
+            raise InputError(message, f"Give the name of a training case and 1 to {_MOST_REPEATS}, such as --repeat case-12=8.")
+        found[name] = int(times)
+    return found
 
 
 def _device(text: str) -> Device:

@@ -107,6 +107,7 @@ def _recipe(trained: Trained, options: TrainOptions) -> dict[str, Any]:
     return {
         **loop,
         "patch": options.patches.size,
+        "repeat": options.repeat,
         "variation": asdict(options.patches.variation),
         "loss": "soft Dice over the batch + cross-entropy; organs that a reference cannot tell are merged into its background",
         "parameters": parameters_of(trained.network),

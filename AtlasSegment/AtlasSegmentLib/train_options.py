@@ -27,6 +27,7 @@ class TrainOptions:
         loop: How the network is trained.
         validation: Share of the cases held out for validation, where nothing says it.
         val, test: Names of cases that are held out.
+        repeat: Name of a training case to how often it is drawn where others are drawn once (a few real CTs among many phantoms).
         pretrained: Model folder whose weights are the beginning.
         cubes: Folder of the resampled cases, which several trainings may share; inside the model folder by default.
         device: Where it is trained.
@@ -48,6 +49,7 @@ class TrainOptions:
     validation: float = 0.15
     val: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
+    repeat: dict[str, int] = field(default_factory=dict)
     pretrained: Path | None = None
     cubes: Path | None = None
     device: Device = "auto"

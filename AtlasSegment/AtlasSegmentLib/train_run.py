@@ -67,6 +67,7 @@ def train_model(data: Sequence[str | Path], out: Path, options: TrainOptions, pr
     _check(out, options)
     device = open_device("atlas train", options.device)
     cases = split_cases(find_train_cases(data, options.choice), options.loop.seed, options.validation, options.val, options.test)
+    _check_repeat(cases, options)
     rule = CubeRule(options.targets, options.spacing)
     cubes, failed = make_cubes(
         cases, rule, options.cubes or out / TRAINING / CUBES, jobs=options.jobs, progress=_part(progress, 0.0, _CUBE_SHARE)
@@ -113,6 +114,14 @@ def _check(out: Path, options: TrainOptions) -> None:
         require_flips(options.targets)
 
 
+def _check_repeat(cases: Sequence[TrainCase], options: TrainOptions) -> None:
+    trained = sorted(case.name for case in cases if case.part == "train")
+    for name, times in options.repeat.items():
+        if name not in trained:
+            message = f"{name}: is to be drawn {times} times and is no training case."
+            raise InputError(message, f"The training cases are {', '.join(trained[:12])}.")
+
+
 def _material(cases: Sequence[TrainCase], cubes: dict[str, Cube], failed: tuple[CaseOutcome, ...], options: TrainOptions) -> Material:
     held_out = [outcome for outcome in failed if outcome.name in {*options.val, *options.test}]
     if held_out:
@@ -120,6 +129,7 @@ def _material(cases: Sequence[TrainCase], cubes: dict[str, Cube], failed: tuple[
         raise InputError(message, held_out[0].remedy)
     usable = [case for case in cases if case.name in cubes]
     parts: dict[Part, list[Cube]] = {part: [cubes[case.name] for case in usable if case.part == part] for part in PARTS}
+    often = [cubes[case.name] for case in usable if case.part == "train" for _ in range(options.repeat.get(case.name, 1))]
     if not parts["train"]:
         first = failed[0] if failed else None
         message = f"none of {len(cases)} cases is left to train on" + (f"; {first.name}: {first.error}" if first else ".")
@@ -132,7 +142,7 @@ def _material(cases: Sequence[TrainCase], cubes: dict[str, Cube], failed: tuple[
         raise InputError(message, "Add cases whose references have it, or leave it out of --organs.")
     if not parts["val"]:
         _log.warning("No case is held out for validation: the last weights are kept, and nothing is known of other cases.")
-    return Material(options.targets, parts["train"], parts["val"], options.network, options.patches)
+    return Material(options.targets, often, parts["val"], options.network, options.patches)
 
 
 def _start(options: TrainOptions) -> tuple[dict[str, Any] | None, str]:
