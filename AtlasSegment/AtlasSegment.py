@@ -31,6 +31,14 @@ class AtlasSegment(ScriptedLoadableModule):
             "they are probably wrong. Nothing leaves this computer."
         )
         self.parent.acknowledgementText = _("The label order and the case folders follow AbdomenAtlas.")
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData() -> None:
+    """Add this extension's samples to Slicer's module Sample Data."""
+    from AtlasSegmentLib.scene_samples import register_samples
+
+    register_samples(Path(__file__).parent / "Resources" / "Icons")
 
 
 class AtlasSegmentWidget(ScriptedLoadableModuleWidget):

@@ -40,12 +40,14 @@ def slicer_app(started_slicer: Any, request: pytest.FixtureRequest, monkeypatch:
     """Return slicer.app with an empty scene; errors in slots, timers and observers fail the test.
 
     The panels find no label-quality model of their own, so that not every edit of every test starts a process that scores it, unless a
-    test is marked with `shipped_quality_model`.
+    test is marked with `shipped_quality_model`. They list no starter models unless it is marked with `starter_models`.
     """
     from slicer_standin import faults, session
 
     if request.node.get_closest_marker("shipped_quality_model") is None:
         monkeypatch.setattr("AtlasQualityLib.panel_quality_model.shippedModel", lambda: None)
+    if request.node.get_closest_marker("starter_models") is None:
+        monkeypatch.setattr("AtlasSegmentLib.panel_segment_models.shippedFolders", list)
     session.reset()
     faults.clear()
     gc.freeze()  # what is there now stays: the collections of this test need not look at it

@@ -158,11 +158,12 @@ def test_a_ct_under_a_linear_transform_gets_its_result_where_it_is_seen(user: Se
     assert result.GetParentTransformNode() is None
 
 
-def test_the_sample_is_slicers_own(user: SegmentPanelUser) -> None:
+def test_a_sample_is_one_of_slicers_own(user: SegmentPanelUser, answers: Any) -> None:
     from slicer_standin import sample_data
 
+    answers.menu("CT of a liver, from Slicer's samples")
     user.ui.sampleButton.click()
-    assert sample_data.requested == ["CTLiver"]
+    assert sample_data.requested == ["AtlasCTLiver"]
     assert user.ui.ctSelector.currentNode().GetName() == user.parameters.ct.GetName()
     user.add_models(1)
     assert user.reason() == ""

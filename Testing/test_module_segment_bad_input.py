@@ -262,9 +262,10 @@ def test_a_sample_that_cannot_be_downloaded_is_told_once(user: SegmentPanelUser,
         raise RuntimeError(message)
 
     monkeypatch.setattr(SampleData.SampleDataLogic, "downloadSample", offline)
+    answers.menu("CT of a liver, from Slicer's samples")
     user.ui.sampleButton.click()
-    assert [kind for kind, _text in answers.shown] == ["error"]
-    assert "Name or service not known" in answers.shown[0][1]
+    assert [kind for kind, _text in answers.shown] == ["menu", "error"]
+    assert "Name or service not known" in answers.shown[1][1]
 
 
 def test_a_model_that_is_no_atlas_model_any_more_is_told(user: SegmentPanelUser) -> None:

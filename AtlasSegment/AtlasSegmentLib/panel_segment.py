@@ -70,7 +70,11 @@ class SegmentPanel(VTKObservationMixin):
         """Take up the parameter node and the keys: the module was entered, or the scene is a new one while it is open."""
         self._isOpen = True
         if self._parameters is None:
-            self._parameters = parametersIn(self._makeParameterNode())
+            node = self._makeParameterNode()
+            isNew = not node.GetParameterNames()
+            self._parameters = parametersIn(node)
+            if isNew:
+                self._parameters.models = self.models.firstChoice()
         self._connect()
         self.models.refresh()
         self.results.shortcuts.install()

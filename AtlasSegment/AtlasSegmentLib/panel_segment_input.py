@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
 from AtlasSegmentLib.panel_errors import shownErrors
 
-SAMPLE = "CTLiver"
+_BELOW = 2  # pixels between the button and its menu
 
 
 class InputSection:
@@ -44,10 +45,18 @@ class InputSection:
         self._ui.createRoiButton.setEnabled(usable)
 
     def _loadSample(self, _checked: bool = False) -> None:
-        import SampleData
+        from AtlasSegmentLib.scene_samples import LIVER, PHANTOM, load_sample
 
-        with shownErrors(), slicer.util.WaitCursor():
-            self._setCt(SampleData.SampleDataLogic().downloadSample(SAMPLE))
+        button, names = self._ui.sampleButton, {_("Phantom, drawn here"): PHANTOM, _("CT of a liver, from Slicer's samples"): LIVER}
+        menu = qt.QMenu(button)
+        for title in names:
+            menu.addAction(title)
+        chosen = menu.exec_(button.mapToGlobal(qt.QPoint(0, button.height + _BELOW)))
+        name = None if chosen is None else names[str(chosen.text)]
+        menu.deleteLater()
+        if name is not None:
+            with shownErrors(), slicer.util.WaitCursor():
+                self._setCt(load_sample(name))
 
     def _createRoi(self, _checked: bool = False) -> None:
         from AtlasSegmentLib.scene import volume_from_node

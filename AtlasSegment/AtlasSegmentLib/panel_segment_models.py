@@ -16,6 +16,7 @@ from AtlasSegmentLib.model_kinds import describe_model
 from AtlasSegmentLib.model_list import ListedModel, ModelList, folders_named
 from AtlasSegmentLib.packages import TORCH
 from AtlasSegmentLib.panel_packages import canGetTorch
+from AtlasSegmentLib.starter_models import starter_folder
 
 _COLUMNS = 4
 
@@ -23,6 +24,11 @@ _COLUMNS = 4
 def settingsFolder() -> Path:
     """Return the folder in which this extension keeps the user's settings: beside Slicer's own."""
     return Path(slicer.app.userSettings().fileName()).parent / "AtlasAnnotator"
+
+
+def shippedFolders() -> list[Path]:
+    """Return the folders of models that come with this extension."""
+    return [starter_folder()]
 
 
 class ModelSection:
@@ -35,7 +41,7 @@ class ModelSection:
 
     def __init__(self, ui: Any, onChanged: Callable[[], None]) -> None:
         self._ui, self._onChanged = ui, onChanged
-        self._list = ModelList(settingsFolder(), folders_named(os.environ))
+        self._list = ModelList(settingsFolder(), [*folders_named(os.environ), *shippedFolders()])
         self._models: list[ListedModel] = []
         self._checked: list[str] = []
         self._items: dict[str, Any] = {}
@@ -64,6 +70,13 @@ class ModelSection:
             return
         self._checked = list(paths)
         self.refresh()
+
+    def firstChoice(self) -> list[str]:
+        """Return what to check in a new scene: the models that come along, as long as there are no others."""
+        shipped = shippedFolders()
+        comes = [model for model in self._list.models() if any(model.facts.path.is_relative_to(folder.resolve()) for folder in shipped)]
+        others = len(self._list.models()) > len(comes)
+        return [] if others else [str(model.facts.path) for model in comes if model.facts.usable]
 
     def checkedFacts(self) -> list[ModelFacts]:
         """Return what was last seen of the checked models."""
@@ -166,7 +179,7 @@ class ModelSection:
         self._ui.removeModelButton.setEnabled(model is not None and model.own)
         tip = _("Take the selected model from the list. Its files stay where they are.")
         if model is not None and not model.own:
-            tip = _("This model was downloaded, or comes from ATLAS_MODELS or from the scene: it is not in your list.")
+            tip = _("This model came along, was downloaded, or is from ATLAS_MODELS or the scene: it is not in your list.")
         self._ui.removeModelButton.setToolTip(tip)
         if model is not None:
             self._ui.modelDescriptionLabel.setText(description(model.facts))
