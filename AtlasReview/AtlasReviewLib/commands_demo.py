@@ -61,7 +61,7 @@ def demo_command(
         given = (
             Sample(ct, str(ct), reference) if ct is not None else _sample(CHOICES[CHOICES.index(sample)], _part(progress, 0, _SHARES[0]))
         )
-        options = SegmentOptions(read_region(roi))
+        options = SegmentOptions(read_region(roi), all_entropies=True)  # attention for lungs and vertebrae, too
         case = new_case(out / CASES, case_name_of(given.ct, None if ct is not None else _name(given)))
         segment = SegmentRequest(case, given.ct, models, options, device=device_of(device))
         request = RunRequest(segment, out, out / _REPORT, reference=given.reference, table=table)

@@ -16,6 +16,7 @@ from AtlasSegmentLib.commands_model_convert import convert_command
 from AtlasSegmentLib.commands_model_export import export_onnx_command, quantize_command
 from AtlasSegmentLib.devices import DEVICES, device_of
 from AtlasSegmentLib.errors import InputError
+from AtlasSegmentLib.model_card import card_rows, measured_table, read_card
 from AtlasSegmentLib.model_catalogue import CatalogueEntry, catalogue, find_entries
 from AtlasSegmentLib.model_check import CheckReport, check_model
 from AtlasSegmentLib.model_facts import size_text
@@ -92,7 +93,11 @@ def show_command(
     for entry in entries:
         console.print_table(entry.name, ("what", "value"), texts.entry_details(entry, _known(entry, known)))
     for model in local:
-        console.print_table(model.name, ("what", "value"), texts.local_details(model))
+        card = read_card(model.facts.path)
+        console.print_table(model.name, ("what", "value"), [*texts.local_details(model), *card_rows(card)])
+        header, rows = measured_table(card)
+        if rows:
+            console.print_table(f"{model.name}: Dice on CTs", header, rows)
 
 
 def remove_command(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
+from AtlasSegmentLib.model_card import read_card
 from AtlasSegmentLib.model_catalogue import CatalogueEntry
 from AtlasSegmentLib.model_check import CheckReport
 from AtlasSegmentLib.model_facts import KIND_TITLES, short_license, size_text
 from AtlasSegmentLib.model_store_index import KnownModel
 from AtlasSegmentLib.model_store_record import Installed
+from AtlasSegmentLib.starter_models import starter_folder
 
 COLUMNS = ("name", "what", "kind", "structures", "license", "size", "state")
 
@@ -24,7 +26,8 @@ def catalogue_row(entry: CatalogueEntry, known: KnownModel | None) -> tuple[str,
 def local_row(known: KnownModel) -> tuple[str, ...]:
     """Return the row of a model that the catalogue does not have."""
     facts = known.facts
-    state = "cannot be used" if facts.problem else "installed" if known.stored else "in your list" if known.own else "found"
+    elsewhere = "came along" if facts.path.is_relative_to(starter_folder().resolve()) else "found"
+    state = "cannot be used" if facts.problem else "installed" if known.stored else "in your list" if known.own else elsewhere
     title = facts.title or str(facts.path)
     return (known.name, title, facts.kind, str(len(facts.organs) or ""), facts.short_license, size_text(facts.size), state)
 
@@ -57,7 +60,8 @@ def local_json(known: KnownModel) -> dict[str, Any]:
     """Return a model that the catalogue does not have as plain values."""
     facts = known.facts
     about = {"name": known.name, "title": facts.title, "kind": facts.kind, "organs": list(facts.organs), "license": {"name": facts.license}}
-    return {**about, "state": local_row(known)[-1], **_place(known)}
+    card = read_card(facts.path)
+    return {**about, "state": local_row(known)[-1], **_place(known), **({"card": card} if card else {})}
 
 
 def _place(known: KnownModel | None) -> dict[str, Any]:

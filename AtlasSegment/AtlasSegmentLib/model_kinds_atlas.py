@@ -56,6 +56,7 @@ def describe_atlas(folder: Path, *, thorough: bool = False) -> ModelFacts:
         size=size_of([folder / FILE, *files, *folder.glob(f"{files[0].name}*data")]),
         needs_roi=_needs_roi(content),
         needs=needs,
+        caution=_use(content),
     )
     facts = with_weights(facts, files, script=kind == "torchscript")
     if facts.usable and thorough and importlib.util.find_spec("pydantic") is not None:
@@ -63,6 +64,13 @@ def describe_atlas(folder: Path, *, thorough: bool = False) -> ModelFacts:
 
         read_manifest(folder)
     return facts
+
+
+def _use(content: dict[str, Any]) -> str:
+    """Return what the card of a model of `atlas train` says that it may be used for."""
+    card = content.get("card")
+    use = card.get("use") if isinstance(card, dict) else None
+    return use if isinstance(use, str) else ""
 
 
 def _require_format(content: dict[str, Any]) -> None:

@@ -225,8 +225,12 @@ class ModelSection:
 
 
 def cautions(facts: list[ModelFacts]) -> list[str]:
-    """Return what to know before the results of these models are trusted, one line a model."""
-    return [_("Caution, {model}: {caution}").format(model=one.name, caution=one.caution) for one in facts if one.caution]
+    """Return what to know before the results of these models are trusted, one line for all that share a caution."""
+    names: dict[str, list[str]] = {}
+    for one in facts:
+        if one.caution:
+            names.setdefault(one.caution, []).append(one.name)
+    return [_("Caution, {model}: {caution}").format(model=", ".join(found), caution=caution) for caution, found in names.items()]
 
 
 def description(facts: ModelFacts) -> str:

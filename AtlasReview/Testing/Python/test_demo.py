@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from AtlasQualityLib.attention import AttentionOptions, attention_case
 from AtlasQualityLib.average import average_case
 from AtlasReviewLib import demo_correction
 from AtlasReviewLib.case_masks import case_grid, read_mask
 from AtlasReviewLib.demo_correction import READER, correct_worst
+from AtlasReviewLib.program import build
 from AtlasReviewLib.revisions import history
 from AtlasSegmentLib import sample_data
 from AtlasSegmentLib.case_folder import CaseFolder
@@ -97,3 +100,22 @@ def test_a_ct_that_was_downloaded_before_needs_no_network_and_a_wrong_file_is_no
     assert sample_ct(tmp_path) == sample_data.Sample(tmp_path / CT_FILE.save_as, CT_TITLE)
     (tmp_path / CT_FILE.save_as).write_bytes(content[:4])
     assert sample_ct(tmp_path).title == PHANTOM_TITLE
+
+
+def test_the_demo_does_the_whole_job_without_arguments_and_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample_data, "CT_FILE", replace(CT_FILE, url="https://127.0.0.1:9/none"))
+    monkeypatch.setattr(sample_data, "PHANTOM_SPACING", COARSE)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner().invoke(build(), ["demo", "--json"])
+    assert run.exit_code == 0, run.output
+    told = json.loads(run.stdout)
+    assert told["ct"] == PHANTOM_TITLE
+    assert told["correction"]["source"] == "the reference"
+    case = CaseFolder(Path(told["case"]))
+    assert case.models() == ["starter-a", "starter-b", "starter-c"]
+    assert {"liver", "lung", "vertebrae"} <= set(told["organs"])
+    page = (tmp_path / "atlas-demo" / "report.html").read_text()
+    assert "simulated reader" in page
+    assert Path(told["assembled"], "combined_labels.nii.gz").is_file()

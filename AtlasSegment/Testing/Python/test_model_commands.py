@@ -16,7 +16,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from atlas_phantoms import FIT, files_below, make_model
-from AtlasSegmentLib import model_catalogue
+from AtlasSegmentLib import model_catalogue, model_store_index
 from AtlasSegmentLib.commands_model import model_app
 from AtlasSegmentLib.errors import AtlasError, InputError, ModelError
 from model_server import ModelServer, model_server, zipped
@@ -66,6 +66,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     with model_server() as server:
         path = tmp_path / "catalogue.json"
         monkeypatch.setattr(model_catalogue, "resource_path", lambda *_: path)
+        monkeypatch.setattr(model_store_index, "starter_folder", lambda: tmp_path / "starter")
         path.write_text(json.dumps(offered(server, tmp_path / "made")), encoding="utf-8")
         model_catalogue.catalogue.cache_clear()
         yield Desk(tmp_path, server)
@@ -120,6 +121,7 @@ def test_the_real_catalogue_is_listed_and_nothing_is_made_or_asked(tmp_path: Pat
     assert {"spleen_ct_segmentation", "totalsegmentator-total-organs", "autoorgan-rib", "abdomenatlas-universal-unet"} <= {
         model["name"] for model in models
     }
+    assert {model["state"] for model in models if model["name"].startswith("starter-")} == {"came along"}
     assert list(tmp_path.iterdir()) == []
 
 
