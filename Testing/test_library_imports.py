@@ -43,6 +43,7 @@ NEEDS_MODELS = {
     "run_case",
     *("quality_calibration", "quality_case", "quality_evaluation", "quality_manifest", "quality_model", "quality_predict"),
     *("quality_report", "quality_training", "quality_training_export", "quality_training_run"),
+    *("quality_case_masks", "quality_settings", "quality_training_figures", "quality_training_start"),
     "demo_correction",
 }
 """AtlasSegment asks for its packages; what runs a model may need them at its top."""

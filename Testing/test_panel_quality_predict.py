@@ -89,8 +89,10 @@ def test_predicting_fills_the_table_keeps_the_result_in_the_case_and_shows_the_w
     ui = panel.ui
     assert ui.organsTable.isColumnHidden(DICE)
     assert ui.scoresLabel.isHidden()
+    assert ui.predictStatusLabel.isHidden()  # no gap under the button
     assert not ui.worstSliceButton.enabled
     predict(panel, wait_until)
+    assert not ui.predictStatusLabel.isHidden()
     stored = read_json(case.average.predicted_dice)["details"]
     shown = dict(zip(column(ui.organsTable, 0), column(ui.organsTable, DICE), strict=True))
     assert {organ.replace("_", " "): f"{one['dice']:.2f} \u00b1 {one['spread']:.2f}" for organ, one in stored.items()} == shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -119,6 +120,8 @@ def priority_command(
 ) -> None:
     """Rank cases, and the organs of each, by how much there is to correct; writes NAME.csv and NAME_scores.csv.
 
+    The order "predicted-dice" needs `atlas quality predict` and no attention; the others need `atlas attention`.
+
     Example: atlas priority data/hospital --order gain --compare
     """
     chosen = next((known for known in ORDERS if known == order), None)
@@ -128,7 +131,7 @@ def priority_command(
     safe_name(name, "name of the priority list")
     cases = find_cases(path)
     with console.progress_bar("priority") as progress:
-        outcomes = run_cases(cases, _scores, _case_name, jobs=jobs, progress=progress)
+        outcomes = run_cases(cases, partial(_scores, order=chosen), _case_name, jobs=jobs, progress=progress)
     scores = {case.folder: _scores_of(case, outcome) for case, outcome in zip(cases, outcomes, strict=True) if outcome.state == "done"}
     ranked = prioritize(list(scores.values()), chosen)
     files = _write_lists(scores, chosen, name, {one.resolve() for one in path})
@@ -142,9 +145,9 @@ def priority_command(
         raise typer.Exit(console.EXIT_ERROR if len(failed) == len(outcomes) else console.EXIT_SOME_FAILED)
 
 
-def _scores(case: CaseFolder, progress: ProgressCallback = ignore_progress) -> dict[str, Any]:
+def _scores(case: CaseFolder, progress: ProgressCallback = ignore_progress, *, order: Order) -> dict[str, Any]:
     progress(0.0, "read scores")
-    return {"organs": [vars(score) for score in read_scores(case).organs]}
+    return {"organs": [vars(score) for score in read_scores(case, order).organs]}
 
 
 def _scores_of(case: CaseFolder, outcome: CaseOutcome) -> CaseScores:
@@ -168,13 +171,20 @@ def _print_priority(ranked: list[CasePriority], order: Order, agreement: dict[st
         cases = [{"dataset": c.dataset, "case": c.case, "score": c.score, "organs": [vars(o) for o in c.organs]} for c in ranked]
         console.print_json({"order": order, "files": [str(f) for f in files], "cases": cases, "spearman": agreement})
         return
-    rows = [
-        (i + 1, c.case, o.organ, o.attention_voxels, o.attention_mm3 / 1000, o.expected_error_mm3 / 1000, o.minutes_to_correct)
-        for i, c in enumerate(ranked)
-        for o in c.organs
-    ]
-    columns = ("rank", "case", "organ", "attention voxels", "attention ml", "expected error ml", "minutes")
-    console.print_table(f"Priority by {order}", columns, rows)
+    organs = [organ for case in ranked for organ in case.organs]
+    if order == "predicted-dice":  # the worst mask of all first, whatever its case
+        organs.sort(key=lambda organ: (organ.predicted_dice, organ.dataset, organ.case, organ.organ))
+    with_dice = order == "predicted-dice" or any(not math.isnan(organ.predicted_dice) for organ in organs)
+    numbers = {
+        **({"predicted Dice": [organ.predicted_dice for organ in organs]} if with_dice else {}),
+        "attention voxels": [organ.attention_voxels for organ in organs],
+        "attention ml": [organ.attention_mm3 / 1000 for organ in organs],
+        "expected error ml": [organ.expected_error_mm3 / 1000 for organ in organs],
+        "minutes": [organ.minutes_to_correct for organ in organs],
+    }
+    cells = [["" if math.isnan(value) else value for value in column] for column in numbers.values()]
+    rows = [(number + 1, o.case, o.organ, *(column[number] for column in cells)) for number, o in enumerate(organs)]
+    console.print_table(f"Priority by {order}", ("rank", "case", "organ", *numbers), rows)
     if agreement:
         console.print_table("Agreement of the orders (Spearman)", ("orders", "rho"), list(agreement.items()))
     for file in files:

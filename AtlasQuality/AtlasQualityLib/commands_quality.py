@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from AtlasQualityLib import commands_quality_train
-from AtlasQualityLib.commands_compare import TableOption
-from AtlasQualityLib.csv_text import csv_text, no_formula
-from AtlasQualityLib.quality_calibration import ScoreAgreement
+from AtlasQualityLib import commands_quality_evaluate, commands_quality_train
+from AtlasQualityLib.commands_quality_evaluate import SHOWN, DeviceOption, EmbeddingsOption, ModelOption, empty_masks
 from AtlasQualityLib.quality_card import card_lines
-from AtlasQualityLib.quality_case import QualityOptions, quality_case, write_quality_table
+from AtlasQualityLib.quality_case import QualityOptions, quality_case, stored_results, write_quality_table
 from AtlasQualityLib.quality_embedding_files import convert_pickle, write_embeddings
-from AtlasQualityLib.quality_evaluation import ScoredMask, agreement_of, rankings_of, scored_masks, with_dropout_maps
 from AtlasQualityLib.quality_manifest import read_manifest
 from AtlasQualityLib.quality_model import cached_quality_model, shipped_model
-from AtlasQualityLib.quality_report import PICTURES, PredictedMask, predicted_masks, quality_report, worst_first
+from AtlasQualityLib.quality_report import PICTURES, PredictedMask, predicted_masks, predicted_warnings, quality_report, worst_first
 from AtlasSegmentLib import console
-from AtlasSegmentLib.case_folder import CaseFolder, find_cases, open_case
-from AtlasSegmentLib.cases import run_cases
-from AtlasSegmentLib.devices import DEVICES, device_of
+from AtlasSegmentLib.case_folder import CaseFolder, find_cases
+from AtlasSegmentLib.cases import CaseOutcome, run_cases
+from AtlasSegmentLib.devices import device_of
 from AtlasSegmentLib.errors import InputError
-from AtlasSegmentLib.files import write_bytes, write_text
-from AtlasSegmentLib.label_files import read_stated_labels
-from AtlasSegmentLib.nifti import read_grid
+from AtlasSegmentLib.files import write_bytes
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
-
-_SHOWN = 100
-ModelOption = Annotated[
-    Path | None,
-    typer.Option(readable=False, help="Quality model: a folder, or a SegAE checkpoint. Default: the small one that comes along."),
-]
-EmbeddingsOption = Annotated[
-    Path | None, typer.Option(readable=False, help=".npz of text embeddings in place of the model's own; a SegAE checkpoint needs one.")
-]
-DeviceOption = Annotated[str, typer.Option(help=f"Where the network runs: {', '.join(DEVICES)}.")]
 
 
 def quality_app() -> typer.Typer:
     """Return the program `atlas quality`."""
     app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Predict how good masks are, without a reference.")
     app.command("predict")(predict_command)
-    app.command("evaluate")(evaluate_command)
+    commands_quality_evaluate.add_to(app)
     app.command("report")(report_command)
     commands_quality_train.add_to(app)
     app.command("show")(show_command)
@@ -70,6 +54,9 @@ def predict_command(
 ) -> None:
     """Predict the Dice of every mask, the worst first. Writes predicted_dice.json, which the worklist and the panels show.
 
+    A mask without a voxel has no predicted Dice, since nothing can be said of it; it is named, and its "dice" is null in the JSON. A mask
+    that cannot be read is named with its reason, the others are scored, and the exit code is 1.
+
     Example: atlas quality predict data/hospital --csv quality.csv
     """
     cases = find_cases(path)
@@ -79,12 +66,34 @@ def predict_command(
     cached_quality_model(source, embeddings, device=device_of(device))  # what is wrong with it is said once, and before the first case
     with console.progress_bar("quality") as progress:
         outcomes = run_cases(cases, step, _case_name, jobs=jobs, scheduler=scheduler, progress=progress)
+    outcomes = [_with_stored(case, outcome, of) for case, outcome in zip(cases, outcomes, strict=True)]
     rows = [(case, predicted_masks(case, of)) for case, outcome in zip(cases, outcomes, strict=True) if outcome.state != "failed"]
     if table is not None:
         write_quality_table(table, [(case.name, {mask.organ: mask.dice for mask in found}) for case, found in rows])
     if not as_json:
         _print_worst([mask for _, found in rows for mask in found], table)
+    some_failed = _tell(outcomes)
     console.finish("quality", outcomes, as_json)
+    if some_failed:
+        raise typer.Exit(console.EXIT_SOME_FAILED)
+
+
+def _with_stored(case: CaseFolder, outcome: CaseOutcome, of: str) -> CaseOutcome:
+    """Return an outcome whose result is what is there, also where that was finished before."""
+    return replace(outcome, result=stored_results(case, of)) if outcome.state == "skipped" else outcome
+
+
+def _tell(outcomes: Sequence[CaseOutcome]) -> bool:
+    """Print warnings, and the masks that could not be scored; return whether there are such."""
+    failed = False
+    for outcome in outcomes:
+        results = outcome.result.get("results", {})
+        for warning in results.get("warnings", ()):
+            console.print_warning(warning)
+        for organ, why in results.get("failed", {}).items():
+            console.print_error(f"{outcome.name}: {organ} was not scored: {why['error']}", why["remedy"])
+            failed = True
+    return failed
 
 
 def _predict(
@@ -101,88 +110,19 @@ def _predict(
 
 def _print_worst(masks: Sequence[PredictedMask], table: Path | None) -> None:
     ranked = worst_first(masks)
-    shown = [(m.case.name, m.organ, round(m.dice, 3), round(m.spread, 3), m.worst) for m in ranked[:_SHOWN] if m.dice is not None]
+    shown: list[tuple[object, ...]] = [
+        (m.case.name, m.organ, round(m.dice, 3), round(m.spread, 3), m.worst) for m in ranked[:SHOWN] if m.dice is not None
+    ]
+    empty = [m for m in masks if m.dice is None]
+    shown += [(m.case.name, m.organ, "empty", "", "") for m in empty[:SHOWN]]
     if shown:
         console.print_table("Predicted Dice, the worst first", ("case", "organ", "predicted Dice", "spread", "worst slice"), shown)
-    if len(ranked) > _SHOWN:
-        console.print_line(f"... and {len(ranked) - _SHOWN} better ones; --csv FILE writes all of them")
-    if empty := len(masks) - len(ranked):
-        console.print_line(f"{empty} empty masks have no predicted Dice")
+    if len(ranked) > SHOWN:
+        console.print_line(f"... and {len(ranked) - SHOWN} better ones; --csv FILE writes all of them")
+    if empty:
+        console.print_line(empty_masks([f"{m.case.name}: {m.organ}" for m in empty]))
     if table is not None:
         console.print_line(f"wrote {table}")
-
-
-def evaluate_command(
-    path: Annotated[list[Path], typer.Argument(readable=False, help="Case folders, or dataset folders for all their cases.")],
-    reference: Annotated[str, typer.Option(help="Reference of a case: a file name inside each case folder, or the path of one file.")],
-    table: TableOption = None,
-    model: ModelOption = None,
-    embeddings: EmbeddingsOption = None,
-    out: Annotated[Path | None, typer.Option("--csv", readable=False, help="Also write a row for each mask.")] = None,
-    device: DeviceOption = "auto",
-    as_json: console.JsonOption = False,
-) -> None:
-    """Hold predicted against true Dice, of each model's masks and the average's, and compare the ranking with others.
-
-    Those are entropy, inconsistency, chance and, where `atlas segment --dropout-passes` left its maps, MC dropout.
-
-    Example: atlas quality evaluate data/hospital --reference truth.nii.gz --table totalsegmentator_v2
-    """
-    opened = cached_quality_model((model or shipped_model()).absolute(), embeddings, device=device_of(device))
-    rows: list[ScoredMask] = []
-    with console.progress_bar("quality evaluate") as progress:
-        for case in find_cases(path):
-            labels = read_stated_labels(_reference(case, reference), table, read_grid(case.ct))
-            rows += scored_masks(open_case(case.folder), labels, opened, progress)
-    agreement, rankings = agreement_of(rows), rankings_of(rows)
-    same = _over_the_same_masks(rows, rankings)
-    if out is not None:
-        names = list(asdict(rows[0]))
-        write_text(out, csv_text([names, *([_cell(value) for value in asdict(row).values()] for row in rows)]))
-    if as_json:
-        others = {name: one.to_json() for name, one in rankings.items()}
-        masks = [{k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(row).items()} for row in rows]
-        fair = {"rankings_with_dropout_maps": {name: one.to_json() for name, one in same.items()}} if same else {}
-        console.print_json({"agreement": agreement.to_json(), "rankings": others, **fair, "masks": masks})
-        return
-    worst = sorted(rows, key=lambda row: row.predicted)
-    cells = [(row.case, row.masks, row.organ, round(row.predicted, 3), round(row.dice, 3)) for row in worst[:_SHOWN]]
-    console.print_table("Predicted and true Dice, the worst predicted first", ("case", "masks", "organ", "predicted", "true"), cells)
-    _print_agreement(agreement, rankings, same)
-    if out is not None:
-        console.print_line(f"wrote {out}")
-
-
-def _print_agreement(agreement: ScoreAgreement, rankings: Mapping[str, ScoreAgreement], same: Mapping[str, ScoreAgreement]) -> None:
-    interval = f"{agreement.low:.3f} to {agreement.high:.3f}, {agreement.interval}"
-    console.print_line(
-        f"{agreement.masks} masks of {agreement.cases} cases: Pearson {agreement.pearson:.3f} ({interval}), "
-        f"Spearman {agreement.spearman:.3f}, mean absolute error {agreement.mae:.3f}, bias {agreement.bias:+.3f}"
-    )
-    for title, compared in (("Rankings against the true Dice", rankings), ("The same, over masks with MC-dropout maps", same)):
-        cells = [(name, one.masks, one.pearson, one.spearman) for name, one in compared.items()]
-        if cells:
-            console.print_table(title, ("ranking", "masks", "Pearson", "Spearman"), cells)
-
-
-def _over_the_same_masks(rows: Sequence[ScoredMask], rankings: Mapping[str, ScoreAgreement]) -> dict[str, ScoreAgreement]:
-    """Return all rankings over the masks with MC-dropout maps, where other masks are ranked too; else nothing."""
-    counts = {one.masks for one in rankings.values()}
-    return rankings_of(with_dropout_maps(rows)) if len(counts) > 1 else {}
-
-
-def _cell(value: object) -> object:
-    return "" if isinstance(value, float) and math.isnan(value) else no_formula(value)
-
-
-def _reference(case: CaseFolder, reference: str) -> Path:
-    inside, given = case.folder / reference, Path(reference)
-    if inside.is_file():
-        return inside
-    if given.exists():
-        return given
-    message = f"{case.folder}: there is no {reference}."
-    raise InputError(message, "Give --reference the name of a file that lies in every case folder, or the path of one reference.")
 
 
 def report_command(
@@ -195,9 +135,13 @@ def report_command(
 
     Example: atlas quality report data/hospital --out quality.html
     """
-    masks = [mask for case in find_cases(path) for mask in predicted_masks(case, of)]
+    cases = find_cases(path)
+    masks = [mask for case in cases for mask in predicted_masks(case, of)]
+    warnings = [warning for case in cases for warning in predicted_warnings(case, of)]
+    for warning in warnings:
+        console.print_warning(warning)
     title = path[0].resolve().name if len(path) == 1 else f"{len(path)} folders"
-    write_bytes(out, quality_report(title, masks, pictures))
+    write_bytes(out, quality_report(title, masks, pictures, warnings))
     console.print_line(f"wrote {out}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ from AtlasSegmentLib.progress import ignore_progress
 if TYPE_CHECKING:
     from AtlasQualityLib.quality_training_run import RunResult
 
+_INTERRUPTED = 130
 _PARTS = ("validation", "test")
 _FIGURES = ("pearson", "low", "high", "spearman", "mae")
 
@@ -39,6 +41,7 @@ def train_command(
     batch: Annotated[int, typer.Option(min=1, help="Slices in one step, over all processes.")] = 128,
     learning_rate: Annotated[float, typer.Option(help="Of the first epoch; it falls along a cosine.")] = 1e-3,
     damages: Annotated[int, typer.Option(min=0, help="Damaged masks of each organ of each reference.")] = 8,
+    misnamed: Annotated[int, typer.Option(min=0, help="Masks of other organs under the name of each organ.")] = 4,
     slices: Annotated[int, typer.Option(min=1, help="Slices of one mask to train with, at most.")] = 6,
     organs: Annotated[int, typer.Option(min=0, help="Organs of a case whose references are damaged, drawn by chance; 0 takes all.")] = 24,
     outline: Annotated[bool, typer.Option(help="Also learn to draw the organ, which needs far fewer cases; SegAE does not.")] = True,
@@ -75,7 +78,7 @@ def train_command(
         known_backbone, width, epochs, batch, learning_rate, seed=seed, augmentation=Augmentation(flips=flips), outline=outline
     )
     options = RunOptions(
-        PairOptions(SliceRule(one_of("--rule", rule, KINDS), size), damages, slices, most_organs=organs, seed=seed),
+        PairOptions(SliceRule(one_of("--rule", rule, KINDS), size), damages, slices, misnamed=misnamed, most_organs=organs, seed=seed),
         training,
         table,
         validation,
@@ -88,8 +91,14 @@ def train_command(
         resume,
     )
     set_threads(threads)
-    with training_progress() if rank_of_environment()[0] == 0 else nullcontext(ignore_progress) as progress:
-        result = train_quality(data, out, options, progress)
+    is_first = rank_of_environment()[0] == 0
+    try:
+        with training_progress() if is_first else nullcontext(ignore_progress) as progress:
+            result = train_quality(data, out, options, progress)
+    except KeyboardInterrupt as interrupted:
+        if is_first:
+            console.print_error("interrupted; run the same command with --resume to go on.")
+        raise typer.Exit(_INTERRUPTED) from interrupted
     if result is not None:
         _report(result, as_json)
 
@@ -98,17 +107,30 @@ def _report(result: RunResult, as_json: bool) -> None:
     """Print what came out; leave with 1 when some cases could not be used."""
     if as_json:
         failed = [{"case": outcome.name, "error": outcome.error, "remedy": outcome.remedy} for outcome in result.failed]
-        console.print_json({"model": str(result.folder), **result.card, "failed": failed})
+        console.print_json({"model": str(result.folder), **result.card, "finished_before": result.finished_before, "failed": failed})
     else:
-        figures = [(part, kind, f) for part in _PARTS for kind, f in (result.card[part] or {}).items() if kind != "note"]
+        figures = [(part, kind, f) for part in _PARTS for kind, f in (result.card[part] or {}).items() if kind != "note" and "pearson" in f]
         rows = [(part, kind, f["masks"], f["cases"], *map(_number, (f[name] for name in _FIGURES))) for part, kind, f in figures]
         columns = ("part", "masks of", "masks", "cases", "Pearson", "95 % from", "to", "Spearman", "MAE")
         console.print_table("Predicted and true Dice, held-out cases", columns, rows)
-        console.print_line(f"wrote {result.folder}")
+        for part in _PARTS:
+            if wrong := (result.card[part] or {}).get("wrong_names"):
+                console.print_line(_wrong_names(part, wrong))
+        if any("pearson" in f and f["interval"] == "Fisher z" for _, _, f in figures):
+            console.print_line("Intervals of fewer than five cases take masks as independent, and are narrower than they should be.")
+        told = "the training was finished before, nothing was done" if result.finished_before else f"wrote {result.folder}"
+        console.print_line(f"{result.folder}: {told}" if result.finished_before else told)
     for outcome in result.failed:
         console.print_error(f"{outcome.name}: {outcome.error}", outcome.remedy)
     if result.failed:
         raise typer.Exit(console.EXIT_SOME_FAILED)
+
+
+def _wrong_names(part: str, figures: Mapping[str, float]) -> str:
+    return (
+        f"{part}, {figures['masks']} masks under the name of another organ (true Dice {figures['mean_true']:.2f}): predicted "
+        f"{figures['mean_predicted']:.2f} on average, {100 * figures['share_above_one_half']:.0f} % above 0.5"
+    )
 
 
 def _number(value: float | None) -> str:

@@ -134,7 +134,7 @@ def masks_of_case(case: CaseFolder, model: str = "") -> MaskSet:
         raise DatasetError(
             message, "Run: atlas average CASE." if not model else f"Models of this case: {', '.join(case.models()) or 'none'}."
         )
-    _require_one_mask_each(folder, organs)
+    require_one_mask_each(folder, organs)
     masks = {organ: read_sparse(folder.mask(organ)) for organ in organs}
     grid = masks[organs[0]].grid
     for mask in masks.values():
@@ -142,7 +142,8 @@ def masks_of_case(case: CaseFolder, model: str = "") -> MaskSet:
     return MaskSet(f"{case.name}, {model or 'average'}", grid, {structure_for(organ).name: mask for organ, mask in masks.items()})
 
 
-def _require_one_mask_each(folder: LabelFolder, organs: Sequence[str]) -> None:
+def require_one_mask_each(folder: LabelFolder, organs: Sequence[str]) -> None:
+    """Check that no two files are masks of one organ. Raises DatasetError."""
     by_name: dict[str, str] = {}
     for organ in organs:
         other = by_name.setdefault(structure_for(organ).name, organ)

@@ -25,6 +25,19 @@ STORED, IN_SCENE = "case", "scene"
 Found = Mapping[str, OrganQuality]
 
 
+class _StatusLine:
+    """A label that takes no room while it says nothing."""
+
+    def __init__(self, label: Any) -> None:
+        self._label = label
+        self.setText("")
+
+    def setText(self, text: str) -> None:
+        """Show a text."""
+        self._label.setText(text)
+        self._label.setVisible(bool(text))
+
+
 class QualityPanel:
     """Button, choice of the model, numbers of the organs and scores of their slices.
 
@@ -40,7 +53,8 @@ class QualityPanel:
         self._found: Found = {}
         self._structure, self._updating = "", False
         self.choice = QualityModelChoice()
-        self.job = PanelJob(ui.predictProgressBar, ui.predictStatusLabel)
+        self._status = _StatusLine(ui.predictStatusLabel)
+        self.job = PanelJob(ui.predictProgressBar, self._status)
         self._apply = ApplyCancel(ui.predictButton, self.job, self.predict, ui.predictReasonLabel)
         self.slices = SlicesPanel(ui)
         for key, title in ((STORED, _("of the case folder, kept there")), (IN_SCENE, _("as they are in the scene, not kept"))):
@@ -137,7 +151,7 @@ class QualityPanel:
             try:
                 ensureNeeds(self.choice.needs(), "auto", _("Atlas Quality"), self.job.release)
             except PackagesDeclined as declined:
-                self._ui.predictStatusLabel.setText(str(declined))
+                self._status.setText(str(declined))
                 return
             case = self._folder()
             if case is not None and not self._inScene():
@@ -168,7 +182,7 @@ class QualityPanel:
         text = _("{count} organs scored by {model}").format(count=len(found), model=answer["model"])
         if known:
             text += "; " + _("lowest predicted Dice {dice:.2f}").format(dice=min(known))
-        self._ui.predictStatusLabel.setText(text)
+        self._status.setText("\n".join([text, *answer.get("warnings", ())]))
 
     # Choices
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ from AtlasSegmentLib.names import safe_name
 
 Order = Literal["abdomenatlas", "expected-error", "gain", "predicted-dice"]
 ORDERS: tuple[Order, ...] = ("abdomenatlas", "expected-error", "gain", "predicted-dice")
-_NEEDS: dict[Order, str] = {"predicted-dice": "atlas quality predict CASE"}
+_AGAIN = "Run: atlas quality predict --force {case}"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class OrganScore:
 
     Attributes:
         dataset, case, organ: Which.
-        attention_voxels: Size of the binary attention.
+        attention_voxels: Size of the binary attention; this and the next two are NaN where no attention was computed.
         attention_mm3: The same in cubic mm, comparable between scans.
         heat_sum: Sum of the heat map's bytes; comparable within a case only, as each map is scaled to its own maximum.
         expected_error_mm3: Expected volume of wrong voxels; NaN when not computed.
@@ -39,9 +40,9 @@ class OrganScore:
     dataset: str
     case: str
     organ: str
-    attention_voxels: int
+    attention_voxels: float
     attention_mm3: float
-    heat_sum: int
+    heat_sum: float
     expected_error_mm3: float = math.nan
     minutes_to_correct: float = math.nan
     gain_mm3_per_minute: float = math.nan
@@ -75,12 +76,19 @@ class CasePriority:
     organs: tuple[OrganScore, ...]
 
 
-def read_scores(case: CaseFolder) -> CaseScores:
-    """Return the scores that the attention step recorded for a case.
+def read_scores(case: CaseFolder, order: Order = "abdomenatlas") -> CaseScores:
+    """Return the scores of the organs of a case.
+
+    Args:
+        case: The case.
+        order: What they are for. "predicted-dice" takes every organ that predicted_dice.json knows and needs no attention; the others
+            take the organs of the attention step.
 
     Raises:
-        DatasetError: The attention of this case was not computed.
+        DatasetError: What the order needs was not computed for this case.
     """
+    if order == "predicted-dice":
+        return _predicted_scores(case)
     record = attention_folder(case).run_record
     if not record.is_file():
         message = f"{case.folder}: there is no attention yet."
@@ -94,6 +102,25 @@ def read_scores(case: CaseFolder) -> CaseScores:
     except (KeyError, TypeError, AttributeError) as error:
         message = f"{record}: is not the record of an attention step."
         raise DatasetError(message, "Run: atlas attention CASE --force.") from error
+    return CaseScores(case.dataset, case.name, tuple(found))
+
+
+def _predicted_scores(case: CaseFolder) -> CaseScores:
+    path, place = case.average.predicted_dice, shlex.quote(str(case.folder))
+    if not path.is_file():
+        message = f"{case.folder}: the quality of its masks was not predicted."
+        raise DatasetError(message, f"Run: atlas quality predict {place}")
+    try:
+        described = set(read_json(path)["details"])
+    except (AtlasError, KeyError, TypeError) as error:
+        message = f"{path}: is not what atlas quality predict writes."
+        raise DatasetError(message, _AGAIN.format(case=place)) from error
+    predicted = read_predicted_dice(case)
+    if missing := sorted(described - set(predicted)):
+        described -= set(missing)  # empty masks
+    known = {score.organ: score for score in read_scores(case).organs} if attention_folder(case).run_record.is_file() else {}
+    nothing = OrganScore(case.dataset, case.name, "", math.nan, math.nan, math.nan)
+    found = [replace(known.get(organ, nothing), organ=organ, predicted_dice=predicted[organ]) for organ in sorted(described)]
     return CaseScores(case.dataset, case.name, tuple(found))
 
 
@@ -115,10 +142,13 @@ def prioritize(scores: Sequence[CaseScores], order: Order) -> list[CasePriority]
 def _prioritized(case: CaseScores, order: Order) -> CasePriority:
     missing = _without(case, order)
     if missing:
-        what = "predicted Dice" if order == "predicted-dice" else "expected error"
+        predicted = order == "predicted-dice"
+        what, case_name = "predicted Dice" if predicted else "expected error", shlex.quote(f"{case.dataset}/{case.case}")
         message = f"{missing[0].dataset}/{missing[0].case}: {missing[0].organ} has no {what}, so the order {order!r} cannot be made."
-        raise AtlasError(message, f"Run: {_NEEDS.get(order, 'atlas attention CASE --force (with error maps)')}.")
-    kept = sorted((o for o in case.organs if o.key(order) > 0), key=lambda o: (-o.key(order), o.organ))
+        needed = f"atlas quality predict {case_name}" if predicted else f"atlas attention {case_name} --force (with error maps)"
+        raise AtlasError(message, f"Run: {needed}.")
+    least = 0.0 if order == "predicted-dice" else math.ulp(0.0)  # a predicted Dice of 1 is in the list, at its end
+    kept = sorted((o for o in case.organs if o.key(order) >= least), key=lambda o: (-o.key(order), o.organ))
     return CasePriority(case.dataset, case.case, _case_score(case.organs, order), tuple(kept))
 
 

@@ -22,6 +22,7 @@ _MOST_KNOTS = 33
 _LEAST_MASKS = 10
 _LEAST_CASES = 5
 _RESAMPLES = 2000
+_FISHER = "Fisher z"
 _NORMAL_975 = 1.959963984540054
 
 
@@ -98,6 +99,14 @@ class ScoreAgreement:
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
 
 
+def interval_note(found: ScoreAgreement) -> str:
+    """Return what people must know of the interval of a correlation, "" where there is nothing."""
+    if found.interval != _FISHER or not math.isfinite(found.low):
+        return ""
+    cases = "1 case" if found.cases == 1 else f"{found.cases} cases"
+    return f"The interval takes the {found.masks} masks as independent; they are of {cases} only, so it is narrower than it should be."
+
+
 def score_agreement(predicted: npt.ArrayLike, true: npt.ArrayLike, cases: Sequence[str], seed: int = 0) -> ScoreAgreement:
     """Compare predicted with true Dice.
 
@@ -118,7 +127,7 @@ def score_agreement(predicted: npt.ArrayLike, true: npt.ArrayLike, cases: Sequen
     if len(distinct) >= _LEAST_CASES:
         interval, (low, high) = "bootstrap over cases", _bootstrap(x, y, [np.flatnonzero(names == name) for name in distinct], seed)
     else:
-        interval, (low, high) = "Fisher z", _fisher(found, len(x))
+        interval, (low, high) = _FISHER, _fisher(found, len(x))
     error = x - y
     mae, bias = (float(np.abs(error).mean()), float(error.mean())) if len(x) else (math.nan, math.nan)
     return ScoreAgreement(len(x), len(distinct), found, low, high, interval, spearman(x, y), mae, bias)

@@ -46,6 +46,7 @@ class OnnxScorer:
         self._path = path
         self._session, self.engine = open_session(path, threads, device, ("the slices", "the embeddings"))
         self._names = [part.name for part in self._session.get_inputs()]
+        self.input_shape: tuple[object, ...] = tuple(self._session.get_inputs()[0].shape)
         self._ladder = MemoryLadder(str(path), engine_failures())
 
     def run(self, images: Float32, embeddings: Float32) -> Float32:

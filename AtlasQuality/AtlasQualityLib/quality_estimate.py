@@ -111,3 +111,20 @@ def mask_score(looked_at: list[LookedAt], scores: npt.ArrayLike, areas: npt.Arra
     agreed = 2 * float((weights * score)[has_mask].sum())
     missed = float((weights * (1 - score))[~has_mask].sum())
     return agreed / (2 * float(weights[has_mask].sum()) + missed)
+
+
+def score_spread(looked_at: list[LookedAt], scores: npt.ArrayLike, areas: npt.ArrayLike, estimate: Estimate = "volume") -> float:
+    """Return the standard deviation of the scores, kept within 0..1, of the slices with mask; 0 for an empty mask.
+
+    Each counts as it does in `mask_score`: "volume" by its area times the slices it stands for, "mean" all alike.
+
+    Args:
+        looked_at, scores, areas, estimate: As for `mask_score`.
+    """
+    score, size = np.asarray(scores, np.float64).clip(0, 1), np.asarray(areas, np.float64)
+    inside = [number for number, one in enumerate(looked_at) if one.has_mask]
+    if not inside:
+        return 0.0
+    weights = np.array([looked_at[n].weight * size[looked_at[n].nearest] if estimate == "volume" else 1.0 for n in inside])
+    middle = np.average(score[inside], weights=weights)
+    return float(np.sqrt(np.average((score[inside] - middle) ** 2, weights=weights)))

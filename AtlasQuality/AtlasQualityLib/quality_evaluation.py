@@ -11,8 +11,10 @@ import numpy.typing as npt
 
 from AtlasQualityLib.mask_set import MaskSet, masks_of_case, masks_of_labels
 from AtlasQualityLib.quality_calibration import ScoreAgreement, score_agreement
+from AtlasQualityLib.quality_case_masks import doubts_of
 from AtlasQualityLib.quality_model import QualityModel
 from AtlasQualityLib.quality_predict import MaskQuality, predict_quality
+from AtlasQualityLib.quality_training_cts import too_good, training_ct
 from AtlasSegmentLib.case_folder import MC_DROPOUT, CaseFolder, LabelFolder
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.labels import structure_for
@@ -40,6 +42,7 @@ class ScoredMask:
         entropy: Mean one-sided entropy over the mask, 0..0.37; NaN when the model left no entropy map.
         inconsistency: 1 - mean Dice with the other models' masks of the organ; NaN without others.
         mc_dropout: As `entropy`, of the mean of several predictions with dropout; NaN when the model left no such map.
+        empty: The mask has no voxel, so that nothing is predicted of it; `predicted` is 0.
     """
 
     case: str
@@ -51,6 +54,7 @@ class ScoredMask:
     entropy: float = math.nan
     inconsistency: float = math.nan
     mc_dropout: float = math.nan
+    empty: bool = False
 
     def trust(self, ranking: str, rng: np.random.Generator) -> float:
         """Return the number by which a ranking orders masks, larger for better ones."""
@@ -113,7 +117,14 @@ def _reference_of(organ: str, truth: MaskSet) -> SparseVolume | None:
 
 def _row(which: tuple[str, str, str], mask: SparseVolume, truth: SparseVolume, quality: MaskQuality) -> ScoredMask:
     predicted = 0.0 if math.isnan(quality.dice) else quality.dice
-    return ScoredMask(*which, sparse_dice(mask, truth), predicted, quality.spread)
+    return ScoredMask(*which, sparse_dice(mask, truth), predicted, quality.spread, empty=math.isnan(quality.dice))
+
+
+def ct_warnings(case: CaseFolder, model: QualityModel) -> list[str]:
+    """Return what is to be known of the CT of a case: that it may be none, or that the model was trained on it. Raises as reading."""
+    ct = read_volume(case.ct)
+    seen = training_ct(ct, model.manifest)
+    return [f"{case.name}: {doubt}" for doubt in doubts_of(ct)] + ([too_good(case.name, seen.part)] if seen is not None else [])
 
 
 def _inconsistency(mask: SparseVolume, organ: str, others: Sequence[MaskSet]) -> float:

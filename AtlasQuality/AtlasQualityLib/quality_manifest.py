@@ -18,6 +18,8 @@ from AtlasSegmentLib.names import safe_name
 
 FILE = "quality.json"
 ONNX, SAFETENSORS, EMBEDDINGS = "model.onnx", "model.safetensors", "embeddings.npz"
+_TIES = 0.002
+"""By how much a calibrated Dice tells scores apart that the calibration alone would not."""
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -27,6 +29,9 @@ class _Part(BaseModel):
 
 class Curve(_Part):
     """Calibration: which true Dice the scores of masks stood for on data that the network was not trained on.
+
+    It never falls, and where its points are level or end, it rises by 0.002 in all, so that masks of different scores keep their
+    order: a predicted Dice is off by so much at most through this.
 
     Attributes:
         predicted: Scores, ascending.
@@ -49,8 +54,25 @@ class Curve(_Part):
         return self
 
     def __call__(self, score: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Return the Dice for scores, linear between the points and constant beyond them."""
-        return np.interp(np.asarray(score, np.float64), self.predicted, self.dice)
+        """Return the Dice for scores, 0..1: linear between the points, and beyond them on towards 0 and 1, by 0.002 at most.
+
+        Larger scores give larger values, except beyond an end whose Dice is 0 or 1.
+        """
+        value, (first, last) = np.asarray(score, np.float64), (self.predicted[0], self.predicted[-1])
+        levels = self._rising()
+        result = np.interp(value, self.predicted, levels)
+        above, below = np.maximum(value - last, 0), np.maximum(first - value, 0)
+        return np.asarray(
+            result + min(_TIES, 1 - levels[-1]) * above / (1 + above) - min(_TIES, levels[0]) * below / (1 + below), np.float64
+        )
+
+    def _rising(self) -> npt.NDArray[np.float64]:
+        """Return the Dice of the points, with a slope where they are level, and room for scores beyond the ends where these may come."""
+        levels, at = np.asarray(self.dice, np.float64), np.asarray(self.predicted, np.float64)
+        if (np.diff(levels) <= 0).any():
+            levels = (1 - _TIES) * levels + _TIES * (at - at[0]) / (at[-1] - at[0])
+        low, high = (_TIES if levels[0] < _TIES and at[0] > 0 else 0.0), (_TIES if levels[-1] > 1 - _TIES and at[-1] < 1 else 0.0)
+        return np.asarray(low + (1 - low - high) * levels, np.float64)
 
 
 class Slices(_Part):
@@ -66,6 +88,20 @@ class Slices(_Part):
         return SliceRule(self.kind, self.size, self.margin)
 
 
+class TrainingCt(_Part):
+    """A CT that a model was trained on or validated with; see `quality_training_cts`.
+
+    Attributes:
+        name: The case it was called by then.
+        part: What it was used for.
+        voxels_sha256: What tells it from others.
+    """
+
+    name: str
+    part: Literal["train", "val"]
+    voxels_sha256: str
+
+
 class QualityManifest(_Part):
     """What quality.json says.
 
@@ -77,7 +113,9 @@ class QualityManifest(_Part):
         count: Slices with mask that are looked at.
         embedding: "text" is the built-in one, "file" embeddings.npz beside it.
         calibration: From the score of a mask to its Dice.
-        sha256: Of the files with the weights that this one was written with, where that is known: another network is refused.
+        sha256: Of the files with the weights that this one was written with, where that is known: another network is refused; and under
+            "settings" of what they were trained for; see `quality_settings`.
+        training_cts: The CTs of which its predictions are too good; none where that is not known.
         card: What people should know: data, recipe, how good it is.
     """
 
@@ -92,6 +130,7 @@ class QualityManifest(_Part):
     embedding: Literal["text", "file"] = "text"
     calibration: Curve = Curve()
     sha256: dict[str, str] = {}
+    training_cts: tuple[TrainingCt, ...] = ()
     card: dict[str, Any] = {}
 
     @field_validator("name")

@@ -12,6 +12,7 @@ from AtlasQualityLib.quality_embedding_files import read_embeddings
 from AtlasQualityLib.quality_engine import Engine, OnnxScorer, Scorer, TorchScorer
 from AtlasQualityLib.quality_manifest import EMBEDDINGS, FILE, ONNX, SAFETENSORS, QualityManifest, Slices, read_manifest
 from AtlasQualityLib.quality_network import UNUSED, build_network, network_shape
+from AtlasQualityLib.quality_settings import require_settings, require_shapes, require_size
 from AtlasSegmentLib.cpu_threads import default_threads
 from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import ModelError
@@ -89,8 +90,12 @@ def open_quality_model(
     if manifest.sha256.get(weights.name, sha256) != sha256:
         message = f"{weights}: is not the file that {FILE} beside it was written with."
         raise ModelError(message, "Copy the model again, whole; numbers of one network with the calibration of another mean nothing.")
+    require_settings(path, manifest)
     if weights.name == ONNX:
-        scorer: Scorer = OnnxScorer(weights, threads, device)
+        require_shapes(path, manifest)
+        on_onnx = OnnxScorer(weights, threads, device)
+        require_size(weights, on_onnx.input_shape, manifest)
+        scorer: Scorer = on_onnx
     else:
         network = load_network(weights, manifest)
         scorer = TorchScorer(network, weights, threads, device)

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from AtlasQualityLib.mask_set import MaskSet, masks_of_labels
 from AtlasQualityLib.quality_damage import Damage, Scene, damaged, dice_of
 from AtlasQualityLib.quality_damage_places import elsewhere
 from AtlasQualityLib.quality_estimate import LookedAt, slices_to_score
 from AtlasQualityLib.quality_pairs_find import PairSource, Part
-from AtlasQualityLib.quality_slices import Box2, Float32, SliceRule, axial, compat_crop, mask_box, slice_input
+from AtlasQualityLib.quality_pairs_image import CaseImage, read_case
+from AtlasQualityLib.quality_pairs_names import misnamed_masks, read_prediction
+from AtlasQualityLib.quality_slices import Box2, Float32, SliceRule, compat_crop, mask_box, slice_input
 from AtlasQualityLib.surface_metrics import surface_dice, surface_distances
 from AtlasSegmentLib.components import Mask, bounding_box
-from AtlasSegmentLib.label_files import read_stated_labels
 from AtlasSegmentLib.labels import structure_for
-from AtlasSegmentLib.nifti import read_nifti
 from AtlasSegmentLib.train_random import generator
-from AtlasSegmentLib.volume import Array, Grid, require_same_grid
-from AtlasSegmentLib.volume_io import check_ct, read_volume
+from AtlasSegmentLib.volume import Array
 
 REFERENCE = "reference"
 ABSENT = "absent"
@@ -46,6 +44,7 @@ class PairOptions:
         damages: Damaged masks of each organ of the reference.
         slices: Slices that a mask is trained with at most; all that are scored are kept for validation.
         absent: Organs that the table knows and the image does not have, for each of which a false mask is made, at most.
+        misnamed: Masks of other organs under the name of each organ; see `quality_pairs_names`.
         most_organs: Organs of one case whose references are damaged, drawn by chance where it has more; 0, and a test case, take all.
         seed: Of everything that is drawn.
     """
@@ -53,7 +52,8 @@ class PairOptions:
     rule: SliceRule = field(default_factory=lambda: SliceRule(size=128))
     damages: int = 8
     slices: int = 6
-    absent: int = 4
+    absent: int = 8
+    misnamed: int = 4
     most_organs: int = 0
     seed: int = 0
 
@@ -64,7 +64,7 @@ class Example:
 
     Attributes:
         organ: Canonical name that the mask claims to be.
-        source: A `Damage`, "reference" (undamaged), "absent" (the image does not have the organ), or "model:" and its name.
+        source: A `Damage`, a `Misnamed`, "reference" (undamaged), "absent" (the image does not have the organ), or "model:" and its name.
         dice: Against the reference, 0..1.
         nsd: The same, at 2 mm; None in training, which does not use it and would take half as long again.
         part: "train", "val" or "test".
@@ -85,60 +85,18 @@ class Example:
     images: Array
 
 
-@dataclass(frozen=True)
-class CaseImage:
-    """A case in LPS order.
-
-    Attributes:
-        ct: (slices, rows, columns), HU.
-        spacing: mm.
-        masks: The reference, by canonical name; organs without a voxel included.
-    """
-
-    ct: Array
-    spacing: tuple[float, float, float]
-    masks: MaskSet
-
-    def reference(self, organ: str) -> Mask:
-        """Return the mask of an organ, as `ct`; made anew each time, since a CT may have a hundred organs."""
-        return np.ascontiguousarray(axial(self.masks.masks[organ].dense() != 0))
-
-    def size(self, organ: str) -> int:
-        """Return the number of voxels of an organ."""
-        return int(np.count_nonzero(self.masks.masks[organ].crop))
-
-    def nearest(self, organ: str, count: int, without: set[str]) -> list[str]:
-        """Return the organs that lie nearest, by the middles of their boxes."""
-        step = np.array(self.spacing[::-1])
-        middles = {
-            name: step * [(side.start + side.stop) / 2 for side in mask.box] for name, mask in self.masks.masks.items() if self.size(name)
-        }
-        others = [name for name in middles if name != organ and name not in without]
-        return sorted(others, key=lambda name: float(np.linalg.norm(middles[name] - middles[organ])))[:count]
-
-
-def read_case(source: PairSource) -> CaseImage:
-    """Read the CT and the reference of a case.
-
-    Raises:
-        InputError: The CT or the label map cannot be used.
-        GeometryError: They do not share one grid.
-        LabelError: A value that the table does not have.
-    """
-    ct = read_volume(source.ct, modality="CT").reoriented("LPS")
-    check_ct(ct)
-    masks = masks_of_labels(read_stated_labels(source.reference, source.table, ct.grid)).onto(ct.grid)
-    x, y, z = (float(s) for s in ct.spacing)
-    return CaseImage(np.ascontiguousarray(axial(ct.array)), (z, y, x), masks)
-
-
-def examples_of(source: PairSource, options: PairOptions) -> Iterator[Example]:
+def examples_of(source: PairSource, options: PairOptions, image: CaseImage | None = None) -> Iterator[Example]:
     """Yield the examples of a case, the same ones for the same options, whatever is done before.
+
+    Args:
+        source: The case.
+        options: How they are made.
+        image: The same case, where it has been read already.
 
     Raises:
         InputError, GeometryError, LabelError: As `read_case`; a mask that does not lie on the grid of the CT.
     """
-    image = read_case(source)
+    image = image or read_case(source)
     organs = _organs(image)
     drawn = _drawn(organs, source, options)
     for number, organ in enumerate(organs):
@@ -148,10 +106,14 @@ def examples_of(source: PairSource, options: PairOptions) -> Iterator[Example]:
         reference = image.reference(organ)
         for name, mask in _masks(image, organ, options, source.name) if organ in drawn else ():
             yield _example(image, (organ, name), (mask, reference), part, options, source.name)
-        for found in (found for found in source.predictions if found.organ == organ):
-            mask = _prediction(found.path, image.masks.grid)
+        real = [found for found in source.predictions if found.organ == organ]
+        for found in real:
+            mask = read_prediction(found.path, image.masks.grid)
             if mask.any():
                 yield _example(image, (organ, f"{MODEL}{found.source}"), (mask, reference), part, options, source.name)
+        if organ in drawn or real:
+            for name, mask in _misnamed(image, organ, organs, source, options):
+                yield _example(image, (organ, name), (mask, reference), part, options, source.name)
     yield from _absent(image, organs, source, options)
 
 
@@ -186,10 +148,12 @@ def _masks(image: CaseImage, organ: str, options: PairOptions, case: str) -> Ite
         yield kind.value, damaged(scene, kind, float(severity), rng)
 
 
-def _prediction(path: Any, grid: Grid) -> Mask:
-    volume = read_nifti(path).reoriented("LPS")
-    require_same_grid(volume, grid)
-    return np.asarray(axial(np.nan_to_num(volume.array) > 0.5))
+def _misnamed(image: CaseImage, organ: str, organs: list[str], source: PairSource, options: PairOptions) -> Iterator[tuple[str, Mask]]:
+    real: dict[str, list[Path]] = {}
+    for found in source.predictions:
+        real.setdefault(found.organ, []).append(found.path)
+    rng = generator(options.seed, source.name, organ, "names")
+    yield from misnamed_masks(image, organ, organs, real, options.misnamed, rng)
 
 
 def _absent(image: CaseImage, present: list[str], source: PairSource, options: PairOptions) -> Iterator[Example]:
@@ -204,7 +168,7 @@ def _absent(image: CaseImage, present: list[str], source: PairSource, options: P
         mask = other if rng.integers(2) else elsewhere(image.ct, empty, image.spacing, int(np.count_nonzero(other)), rng)
         yield _example(image, (absent[number], ABSENT), (mask, empty), source.part or "train", options, source.name)
     for found in source.predictions:
-        if found.organ in absent and (mask := _prediction(found.path, image.masks.grid)).any():
+        if found.organ in absent and (mask := read_prediction(found.path, image.masks.grid)).any():
             yield _example(image, (found.organ, f"{MODEL}{found.source}"), (mask, empty), source.part or "train", options, source.name)
 
 

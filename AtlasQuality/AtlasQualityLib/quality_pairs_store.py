@@ -10,8 +10,8 @@ import hashlib
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -21,14 +21,16 @@ import numpy as np
 from AtlasQualityLib.quality_estimate import LookedAt
 from AtlasQualityLib.quality_pairs import Example, PairOptions, examples_of
 from AtlasQualityLib.quality_pairs_find import PairSource, Part
+from AtlasQualityLib.quality_pairs_image import read_case
 from AtlasQualityLib.quality_slices import Float32
+from AtlasQualityLib.quality_training_cts import voxels_sha256
 from AtlasSegmentLib.cases import CaseOutcome, run_cases
 from AtlasSegmentLib.errors import AtlasError, InputError
 from AtlasSegmentLib.files import atomic_path, read_json, write_json
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.volume import Array
 
-FORMAT = "atlas-quality-pairs/3"
+FORMAT = "atlas-quality-pairs/4"
 _IMAGES, _SLICES, _MASKS = "images.npy", "slices.npz", "masks.json"
 _COLUMNS = ("mask", "index", "nearest", "weight", "area", "target")
 _DAMAGED = (
@@ -68,12 +70,14 @@ class PairSet:
         columns: One value a slice: mask (its number), index, nearest, weight, area, target.
         blocks: The images of each case, mapped, uint8 (n, 3, size, size).
         size: Rows and columns of the images.
+        cts: Case to what tells its CT from others; see `quality_training_cts.voxels_sha256`.
     """
 
     masks: tuple[MaskRecord, ...]
     columns: dict[str, Array]
     blocks: tuple[Array, ...]
     size: int
+    cts: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of slices."""
@@ -142,10 +146,10 @@ def is_built(folder: Path, case: PairSource, options: PairOptions) -> bool:
     if not (place / _MASKS).is_file():
         return False
     try:
-        mark, _ = _read_masks(place)
+        marks, _ = _read_masks(place)
     except AtlasError:  # so it is made again
         return False
-    return mark == fingerprint(case, options)
+    return marks["fingerprint"] == fingerprint(case, options)
 
 
 def _build(case: PairSource, progress: ProgressCallback, *, folder: Path, options: PairOptions) -> dict[str, Any] | None:
@@ -154,13 +158,14 @@ def _build(case: PairSource, progress: ProgressCallback, *, folder: Path, option
     target, mark = case_folder_of(folder, case), fingerprint(case, options)
     (target / _MASKS).unlink(missing_ok=True)
     found: list[Example] = []
-    for example in examples_of(case, options):
+    image = read_case(case)
+    for example in examples_of(case, options, image):
         progress(min(0.99, len(found) / 1000), f"{example.organ}, {example.source}")
         found.append(example)
     if not found:
         message = f"{case.reference}: the reference has no organ that is large enough to learn from."
         raise InputError(message, "Leave this case out, or give its label map another --table.")
-    _write(target, case.name, found, mark)
+    _write(target, case.name, found, {"fingerprint": mark, "ct": voxels_sha256(image.ct)})
     return {"masks": len(found), "slices": sum(len(one.targets) for one in found)}
 
 
@@ -172,7 +177,7 @@ def fingerprint(case: PairSource, options: PairOptions) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _write(folder: Path, case: str, found: Sequence[Example], mark: str) -> None:
+def _write(folder: Path, case: str, found: Sequence[Example], marks: Mapping[str, str]) -> None:
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     records, first = [], 0
     for number, one in enumerate(found):
@@ -189,7 +194,7 @@ def _write(folder: Path, case: str, found: Sequence[Example], mark: str) -> None
     with atomic_path(folder / _SLICES) as temporary, temporary.open("wb") as file:
         arrays: dict[str, Any] = {name: np.asarray(values) for name, values in columns.items()}
         np.savez(file, **arrays)
-    write_json(folder / _MASKS, {"format": FORMAT, "fingerprint": mark, "masks": records})
+    write_json(folder / _MASKS, {"format": FORMAT, **marks, "masks": records})
 
 
 def read_pairs(folder: Path, cases: Sequence[PairSource]) -> PairSet:
@@ -201,26 +206,28 @@ def read_pairs(folder: Path, cases: Sequence[PairSource]) -> PairSet:
     masks: list[MaskRecord] = []
     columns: dict[str, list[Array]] = {name: [] for name in _COLUMNS}
     blocks: list[Array] = []
+    cts: dict[str, str] = {}
     slices = 0
     for case in cases:
         place = case_folder_of(folder, case)
-        records, own, block = _read(place)
+        mark, records, own, block = _read(place)
         columns["mask"].append(own.pop("mask") + len(masks))
         for name, values in own.items():
             columns[name].append(values)
         masks += [replace(record, first=record.first + slices) for record in records]
         blocks.append(block)
         slices += len(block)
+        cts[case.name] = mark
     sizes = {block.shape[-1] for block in blocks}
     if len(sizes) != 1:
         message = f"{folder}: the examples have {len(sizes)} image sizes {sorted(sizes)}; one is needed."
         raise InputError(message, "Make them again with one --size.")
     joined = {name: np.concatenate(values) for name, values in columns.items()}
-    return PairSet(tuple(masks), joined, tuple(blocks), sizes.pop())
+    return PairSet(tuple(masks), joined, tuple(blocks), sizes.pop(), cts)
 
 
-def _read(place: Path) -> tuple[list[MaskRecord], dict[str, Array], Array]:
-    _, records = _read_masks(place)
+def _read(place: Path) -> tuple[str, list[MaskRecord], dict[str, Array], Array]:
+    marks, records = _read_masks(place)
     try:
         with (place / _SLICES).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             own = {name: file[name] for name in _COLUMNS}
@@ -232,11 +239,11 @@ def _read(place: Path) -> tuple[list[MaskRecord], dict[str, Array], Array]:
             raise ValueError(message)
     except _DAMAGED as error:
         raise _damaged(place, error) from error
-    return records, own, block
+    return marks["ct"], records, own, block
 
 
-def _read_masks(place: Path) -> tuple[str, list[MaskRecord]]:
-    """Return the fingerprint of a case's examples, and its masks; `first` counts within the case. Raises InputError."""
+def _read_masks(place: Path) -> tuple[dict[str, str], list[MaskRecord]]:
+    """Return fingerprint and CT of a case's examples, and its masks; `first` counts within the case. Raises InputError."""
     content = read_json(place / _MASKS)
     try:
         if content["format"] != FORMAT:
@@ -247,7 +254,7 @@ def _read_masks(place: Path) -> tuple[str, list[MaskRecord]]:
                 message = f"{_MASKS}: {record}"
                 raise ValueError(message)
             first += record.count
-        return str(content["fingerprint"]), records
+        return {name: str(content[name]) for name in ("fingerprint", "ct")}, records
     except _DAMAGED as error:
         raise _damaged(place, error) from error
 

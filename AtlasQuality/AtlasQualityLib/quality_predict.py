@@ -11,7 +11,7 @@ import numpy as np
 from AtlasQualityLib.in_threads import in_threads
 from AtlasQualityLib.mask_set import MaskSet
 from AtlasQualityLib.quality_embedding import Float32
-from AtlasQualityLib.quality_estimate import LookedAt, mask_score, slices_to_score
+from AtlasQualityLib.quality_estimate import LookedAt, mask_score, score_spread, slices_to_score
 from AtlasQualityLib.quality_model import QualityModel
 from AtlasQualityLib.quality_slices import CHANNELS, Box2, axial, mask_box, slice_input
 from AtlasQualityLib.slice_scores import ScoredSlice
@@ -33,8 +33,9 @@ class MaskQuality:
         organ: Its name.
         dice: Predicted Dice, calibrated, 0..1; NaN for an empty mask, of which nothing can be said.
         score: The same before calibration.
-        spread: Standard deviation of the scores of its slices with mask: how unevenly good it is, and how unsure the number.
-        slices: What was looked at, from the feet to the head.
+        spread: Standard deviation of the scores of its slices with mask, each weighted as in `score` ("volume": by its area and the slices
+            it stands for): how unevenly good it is, and how unsure the number.
+        slices: What was looked at, from the feet to the head; their scores are kept within 0..1, which the network's own may leave.
     """
 
     organ: str
@@ -45,8 +46,8 @@ class MaskQuality:
 
     @property
     def worst(self) -> ScoredSlice | None:
-        """The slice with the lowest score; of equal ones the one nearest to the feet."""
-        return min(self.slices, key=lambda one: one.score, default=None)
+        """The slice with the lowest score; of equal ones one with mask, and the one nearest to the feet."""
+        return min(self.slices, key=lambda one: (one.score, not one.has_mask), default=None)
 
 
 def predict_quality(
@@ -93,7 +94,7 @@ class _Mask:
 
     def __init__(self, organ: str, mask: SparseVolume, model: QualityModel) -> None:
         self.organ, self._rows, self._columns = organ, mask.box[1], mask.box[0]
-        _require_binary(organ, mask)
+        require_binary(organ, mask)
         self._crop = axial(mask.crop != 0)
         self._first, self._shape = mask.box[2].start, (mask.grid.shape[1], mask.grid.shape[0])
         self.areas = np.zeros(mask.grid.shape[2], np.int64)
@@ -111,7 +112,8 @@ class _Mask:
         return whole, (box[0] + row, box[1] + row, box[2] + column, box[3] + column)
 
 
-def _require_binary(organ: str, mask: SparseVolume) -> None:
+def require_binary(organ: str, mask: SparseVolume) -> None:
+    """Check that a mask has one value beside 0. Raises InputError."""
     inside = mask.crop[mask.crop != 0]
     if inside.size and (inside.min() != inside.max() or not np.isfinite(inside.max())):  # NaN is not equal to itself
         held = f"values of {inside.min()} to {inside.max()}" if np.isfinite(inside).all() else "values that are no numbers"
@@ -143,12 +145,11 @@ def _quality(job: _Mask, scores: Sequence[float], ct: Volume, model: QualityMode
     if not job.looked_at:
         return MaskQuality(job.organ, math.nan, 0.0, 0.0, ())
     score = mask_score(job.looked_at, scores, job.areas, model.manifest.estimate)
-    inside = [value for one, value in zip(job.looked_at, scores, strict=True) if one.has_mask]
     return MaskQuality(
         job.organ,
         float(np.clip(model.manifest.calibration(score), 0, 1)),
         score,
-        float(np.std(inside)),
+        score_spread(job.looked_at, scores, job.areas, model.manifest.estimate),
         tuple(_slice_scores(job, scores, ct)),
     )
 
@@ -157,4 +158,4 @@ def _slice_scores(job: _Mask, scores: Sequence[float], ct: Volume) -> Iterator[S
     x, y, _ = ((n - 1) / 2 for n in ct.shape)
     for one, score in zip(job.looked_at, scores, strict=True):
         position = ct.affine[2] @ np.array([x, y, one.index, 1.0])
-        yield ScoredSlice(one.index, float(position), score, one.has_mask)
+        yield ScoredSlice(one.index, float(position), min(max(score, 0.0), 1.0), one.has_mask)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from AtlasQualityLib.quality_case import models_of, quoted
 from AtlasQualityLib.quality_predict import ORDER
 from AtlasQualityLib.quality_slices import axial, mask_box
 from AtlasSegmentLib.case_folder import CaseFolder, LabelFolder
@@ -64,26 +65,35 @@ def predicted_masks(case: CaseFolder, of: str = "") -> list[PredictedMask]:
     """
     path = _folder(case, of).predicted_dice
     if not path.is_file():
+        if of and not _folder(case, of).organs():
+            message = f"{case.folder}: there are no masks of a model {of!r}."
+            raise DatasetError(message, models_of(case))
         message = f"{case.folder}: the quality of its masks was not predicted."
-        raise DatasetError(message, "Run: atlas quality predict CASE.")
+        raise DatasetError(message, f"Run: atlas quality predict {quoted(case.folder)}{f' --of {of}' if of else ''}")
     try:
         masks = [_predicted(case, of, organ, one) for organ, one in read_json(path)["details"].items()]
     except (AtlasError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         message = f"{path}: is not what atlas quality predict writes."
-        raise DatasetError(message, _again(of)) from error
+        raise DatasetError(message, _again(case, of)) from error
     for mask in masks:
         if wrong := _wrong(mask):
             message = f"{path}: is not what atlas quality predict writes ({mask.organ}: {wrong})."
-            raise DatasetError(message, _again(of))
+            raise DatasetError(message, _again(case, of))
     return masks
+
+
+def predicted_warnings(case: CaseFolder, of: str = "") -> list[str]:
+    """Return the warnings that were written with the predictions of a case."""
+    found = read_json(_folder(case, of).predicted_dice).get("warnings", [])
+    return [str(one) for one in found] if isinstance(found, list) else []
 
 
 def _folder(case: CaseFolder, of: str) -> LabelFolder:
     return case.backbone(of) if of else case.average
 
 
-def _again(of: str) -> str:
-    return f"Run: atlas quality predict --force CASE{f' --of {of}' if of else ''}."
+def _again(case: CaseFolder, of: str) -> str:
+    return f"Run: atlas quality predict --force {quoted(case.folder)}{f' --of {of}' if of else ''}"
 
 
 def _predicted(case: CaseFolder, of: str, organ: str, one: Mapping[str, Any]) -> PredictedMask:
@@ -115,13 +125,14 @@ def worst_first(masks: Sequence[PredictedMask]) -> list[PredictedMask]:
     return sorted((m for m in masks if m.dice is not None), key=lambda m: (m.dice, m.case.name, m.organ))
 
 
-def quality_report(title: str, masks: Sequence[PredictedMask], pictures: int = PICTURES) -> bytes:
+def quality_report(title: str, masks: Sequence[PredictedMask], pictures: int = PICTURES, warnings: Sequence[str] = ()) -> bytes:
     """Return the page, UTF-8.
 
     Args:
         title: Such as the name of the dataset.
         masks: Of all cases.
         pictures: Worst masks that get one.
+        warnings: What people must know of the cases, such as that the model was trained on one of them.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -134,6 +145,7 @@ def quality_report(title: str, masks: Sequence[PredictedMask], pictures: int = P
         f"<h1>{text(title)}</h1>",
         paragraph(f"Predicted quality of {len(ranked)} masks of {cases} {'case' if cases == 1 else 'cases'}."),
         paragraph("A prediction of a network, not a measurement: it says where to look first, and never that a mask is right.", "notice"),
+        *(paragraph(f"Warning: {one}", "notice") for one in warnings),
         section("The worst masks", *(_figure(mask, number) for number, mask in enumerate(ranked[:pictures], start=1))),
         section("All masks, the worst first", _table(ranked), _left_out(ranked)),
         section("Empty masks, of which nothing is predicted", bullets(empty, "missing")),
@@ -161,6 +173,8 @@ def _organ(mask: PredictedMask) -> Cell:
 def _figure(mask: PredictedMask, number: int) -> str:
     what = f"{mask.organ} of {mask.case.name}"
     caption = f"{number}. {what}: predicted Dice {mask.dice:.2f}, spread {mask.spread:.2f}; axial slice {mask.worst} from the feet"
+    if (mask.worst, False) in {(index, there) for index, _, there in mask.slices}:
+        caption += "; the mask is empty in this slice, where the network expects the organ"
     return picture(worst_slice_png(mask), caption, f"{what} in its worst slice, and the scores of all slices looked at")
 
 
@@ -198,7 +212,7 @@ def _draw_slice(axes: Any, mask: PredictedMask, index: int) -> None:
     images = axial(ct.array)
     if images.shape != dense.shape or index >= len(images):
         message = f"{mask.folder.predicted_dice}: slice {index} of {mask.organ} is not in the CT and mask that are there now."
-        raise DatasetError(message, _again(mask.of))
+        raise DatasetError(message, _again(mask.case, mask.of))
     image, drawn = images[index], dense[index] != 0
     row, column = float(ct.spacing[1]), float(ct.spacing[0])
     _shade(axes, image, (row, column))

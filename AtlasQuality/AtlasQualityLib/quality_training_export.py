@@ -11,6 +11,7 @@ import numpy as np
 from AtlasQualityLib.quality_embedding import FEATURES
 from AtlasQualityLib.quality_engine import OnnxScorer, TorchScorer
 from AtlasQualityLib.quality_manifest import ONNX, SAFETENSORS, QualityManifest, write_manifest
+from AtlasQualityLib.quality_settings import SETTINGS, settings_sha256
 from AtlasQualityLib.quality_slices import CHANNELS
 from AtlasSegmentLib.errors import ModelError
 from AtlasSegmentLib.files import atomic_path, make_folder, sha256_of, storage_errors, write_bytes
@@ -52,7 +53,7 @@ def export_model(network: nn.Module, folder: Path, manifest: QualityManifest) ->
             message = f"{folder}: the network as ONNX differs from Torch by {difference:.2g}."
             raise ModelError(message, "Train longer or with another --seed: weights this large do not survive the conversion.")
     facts = {"onnx_difference": float(f"{difference:.1e}"), "onnx_bytes": (folder / ONNX).stat().st_size}
-    sums = {name: sha256_of(folder / name) for name in (ONNX, SAFETENSORS)}
+    sums = {**{name: sha256_of(folder / name) for name in (ONNX, SAFETENSORS)}, SETTINGS: settings_sha256(manifest)}
     write_manifest(folder, manifest.model_copy(update={"sha256": sums, "card": {**manifest.card, "export": facts}}))
     return difference
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from AtlasQualityLib.csv_text import csv_text, no_formula, number_cell
-from AtlasQualityLib.quality_calibration import fit_curve, score_agreement
+from AtlasQualityLib.quality_calibration import fit_curve
 from AtlasQualityLib.quality_embedding import Embedding, text_embedding
 from AtlasQualityLib.quality_embedding_files import read_embeddings, write_embeddings
 from AtlasQualityLib.quality_estimate import SLICES
 from AtlasQualityLib.quality_manifest import EMBEDDINGS, Curve, QualityManifest, Slices
-from AtlasQualityLib.quality_pairs import MODEL, PairOptions
-from AtlasQualityLib.quality_pairs_find import PARTS, PairSource, Part, find_pairs, split_by_case
+from AtlasQualityLib.quality_pairs import PairOptions
+from AtlasQualityLib.quality_pairs_find import PairSource, Part, find_pairs, split_by_case
 from AtlasQualityLib.quality_pairs_store import PairSet, build_pairs, is_built, read_pairs, scores_of_masks
 from AtlasQualityLib.quality_training import TrainingOptions, slice_scores, train_network
+from AtlasQualityLib.quality_training_cts import training_cts
 from AtlasQualityLib.quality_training_export import export_model
+from AtlasQualityLib.quality_training_figures import data_facts, figures_of, mask_table
 from AtlasQualityLib.quality_training_ranks import Ranks, open_ranks
+from AtlasQualityLib.quality_training_start import claim, whole_card
 from AtlasQualityLib.quality_training_state import Progress
 from AtlasSegmentLib.cases import CaseOutcome
 from AtlasSegmentLib.devices import Device
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
 TRAINING, PAIRS = "training", "examples"
 _BUILD_SHARE = 0.3  # of the progress
-_COLUMNS = ("case", "organ", "source", "part", "true_dice", "true_nsd_2mm", "score", "predicted_dice")
 _PACKAGES = ("torch", "numpy", "scipy")
 _log = logging.getLogger(__name__)
 
@@ -80,11 +81,13 @@ class RunResult:
         folder: The model folder.
         card: As in its quality.json.
         failed: Cases whose examples could not be made.
+        finished_before: Everything was there already, so nothing was done.
     """
 
     folder: Path
     card: dict[str, Any]
     failed: tuple[CaseOutcome, ...]
+    finished_before: bool = False
 
 
 def train_quality(
@@ -93,7 +96,7 @@ def train_quality(
     """Train a model on folders with references and write its folder.
 
     Args:
-        data: See `quality_pairs_find.find_pairs`.
+        data: See `quality_pairs_find.find_pairs`. Of a training that was finished before, `options.resume` changes nothing.
         out: The model folder; `training` in it keeps checkpoint, curves and the predicted Dice of each held-out mask.
         options: What and how.
         progress: Told the finished share and the stage.
@@ -111,6 +114,7 @@ def train_quality(
         cases, failed = _cases(data, out, options, ranks, _part_of(progress, 0.0, _BUILD_SHARE))
         pairs = read_pairs(_examples(out, options), cases)
         _check_names(pairs, embedding)
+        steps: list[float] = []
         network, done = train_network(
             pairs,
             out / TRAINING,
@@ -118,10 +122,12 @@ def train_quality(
             ranks,
             embedding=embedding,
             resume=options.resume,
-            progress=_part_of(progress, _BUILD_SHARE, 0.98),
+            progress=_noting(steps, _part_of(progress, _BUILD_SHARE, 0.98)),
         )
         if not ranks.is_first:
             return None
+        if not steps and (card := whole_card(out)) is not None:
+            return RunResult(out, card, failed, finished_before=True)
         progress(0.98, "calibrate and export")
         card = _finish(_Trained(network, done, pairs, embedding, len(cases)), out, options)
     progress(1.0, "done")
@@ -130,6 +136,16 @@ def train_quality(
 
 def _part_of(progress: ProgressCallback, low: float, high: float) -> ProgressCallback:
     return lambda share, text: progress(low + (high - low) * share, text)
+
+
+def _noting(steps: list[float], progress: ProgressCallback) -> ProgressCallback:
+    """Return a callback that also keeps what it is told."""
+
+    def tell(share: float, text: str) -> None:
+        steps.append(share)
+        progress(share, text)
+
+    return tell
 
 
 def _examples(out: Path, options: RunOptions) -> Path:
@@ -141,6 +157,7 @@ def _cases(
 ) -> tuple[list[PairSource], tuple[CaseOutcome, ...]]:
     """Make the examples, in the first process, and return the cases that have some."""
     cases = split_by_case(find_pairs(data, options.table), options.training.seed, options.validation, options.test)
+    claim(out / TRAINING, ranks, resume=options.resume)
     failed: tuple[CaseOutcome, ...] = ()
     folder = _examples(out, options)
     if ranks.is_first:
@@ -204,14 +221,14 @@ def _finish(trained: _Trained, out: Path, options: RunOptions) -> dict[str, Any]
         curve = Curve(source="none: too few masks were held out")
     card = {
         "made_with": "atlas quality train",
-        "data": _data_facts(pairs, trained.cases),
+        "data": data_facts(pairs, trained.cases),
         "recipe": _recipe(options, trained.done),
-        "validation": _figures(pairs, "val", scores["val"], curve),
-        "test": _figures(pairs, "test", scores["test"], curve),
+        "validation": figures_of(pairs, "val", scores["val"], curve),
+        "test": figures_of(pairs, "test", scores["test"], curve),
         "software": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
         "use": "Ranks masks for review. Not for clinical use.",
     }
-    write_text(out / TRAINING / "masks.csv", _table(pairs, scores, curve))
+    write_text(out / TRAINING / "masks.csv", mask_table(pairs, scores, curve))
     rule = options.pairs.rule
     manifest = QualityManifest(
         name=out.absolute().name,
@@ -223,6 +240,7 @@ def _finish(trained: _Trained, out: Path, options: RunOptions) -> dict[str, Any]
         count=SLICES,
         embedding="file" if options.embeddings else "text",
         calibration=curve,
+        training_cts=training_cts([(mask.case, mask.part) for mask in pairs.masks], pairs.cts),
         card=card,
     )
     if options.embeddings:
@@ -231,55 +249,8 @@ def _finish(trained: _Trained, out: Path, options: RunOptions) -> dict[str, Any]
     return card
 
 
-def _data_facts(pairs: PairSet, cases: int) -> dict[str, Any]:
-    facts: dict[str, Any] = {"cases": cases, "organs": len({mask.organ for mask in pairs.masks})}
-    for part in PARTS:
-        masks = [pairs.masks[mask] for mask in pairs.masks_of(part)]
-        facts[part] = {
-            "cases": len({mask.case for mask in masks}),
-            "masks": len(masks),
-            "of_models": sum(mask.source.startswith(MODEL) for mask in masks),
-            "slices": len(pairs.slices_of(part)),
-        }
-    return facts
-
-
 def _recipe(options: RunOptions, done: Progress) -> dict[str, Any]:
     training = {name: value for name, value in asdict(options.training).items() if name not in {"checkpoint_seconds", "backbone", "width"}}
+    examples = {"damages": options.pairs.damages, "misnamed": options.pairs.misnamed}
     best = None if np.isnan(done.best) else round(done.best, 4)
-    return {**training, "damages": options.pairs.damages, "best_epoch": done.best_epoch + 1, "best_slice_pearson": best}
-
-
-def _figures(pairs: PairSet, part: Part, scores: np.ndarray[Any, Any], curve: Curve) -> dict[str, Any] | None:
-    """Return how calibrated scores agree with the truth, for all masks of a part, those of models, and the others."""
-    masks = [pairs.masks[mask] for mask in pairs.masks_of(part)]
-    if not masks:
-        return None
-    predicted = curve(scores)
-    kinds: dict[str, Callable[[str], bool]] = {
-        "all": lambda _: True,
-        "real_predictions": lambda source: source.startswith(MODEL),
-        "synthetic_damage": lambda source: not source.startswith(MODEL),
-    }
-    figures: dict[str, Any] = {}
-    for name, belongs in kinds.items():
-        own = [number for number, mask in enumerate(masks) if belongs(mask.source)]
-        if own:
-            found = score_agreement(predicted[own], [masks[number].dice for number in own], [masks[number].case for number in own])
-            figures[name] = {k: round(v, 4) if isinstance(v, float) else v for k, v in found.to_json().items()}
-    if part == "val":
-        figures["note"] = (
-            "The epoch was chosen and the calibration fitted on these masks: the figures of the test part are the honest ones."
-        )
-    return figures
-
-
-def _table(pairs: PairSet, scores: dict[Part, np.ndarray[Any, Any]], curve: Curve) -> str:
-    rows: list[Sequence[object]] = [_COLUMNS]
-    for part, values in scores.items():
-        for mask, score in zip(pairs.masks_of(part), values, strict=True):
-            one = pairs.masks[mask]
-            texts = [no_formula(text) for text in (one.case, one.organ, one.source, one.part)]
-            numbers = (one.dice, one.nsd, float(score), float(curve(score)))
-            rows.append([*texts, *(number_cell(value, 4) for value in numbers)])
-    return csv_text(rows)
+    return {**training, **examples, "best_epoch": done.best_epoch + 1, "best_slice_pearson": best}

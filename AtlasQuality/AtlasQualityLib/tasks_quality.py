@@ -45,7 +45,8 @@ def predict_quality_files(
         progress: Told the finished share.
 
     Returns:
-        {"case": path, "model": name, "organs": name of its files to `quality_case.described_quality`}.
+        {"case": path, "model": name, "organs": name of its files to `quality_case.described_quality`, "warnings": sentences}: masks that
+        cannot be scored are among the warnings.
     """
     from AtlasQualityLib.quality_case import QualityOptions, quality_case
 
@@ -53,7 +54,10 @@ def predict_quality_files(
     progress(0.0, "load model")
     loaded = _model(model, embeddings)
     quality_case(folder, loaded, QualityOptions(organs=tuple(organs or ())), progress)
-    return {"case": str(folder.folder), "model": loaded.manifest.name, "organs": read_json(folder.average.predicted_dice)["details"]}
+    found = read_json(folder.average.predicted_dice)
+    unread = [f"{organ} was not scored: {why['error']} {why['remedy']}" for organ, why in found.get("failed", {}).items()]
+    warnings = [*found.get("warnings", ()), *unread]
+    return {"case": str(folder.folder), "model": loaded.manifest.name, "organs": found["details"], "warnings": warnings}
 
 
 def score_scene_masks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +13,11 @@ from AtlasSegmentLib.case_parts import parse_part
 from AtlasSegmentLib.cases import run_cases
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.phantom_errors import ErrorOptions
-from AtlasSegmentLib.phantom_files import PhantomRequest, write_phantom
+from AtlasSegmentLib.phantom_files import MOST_PREDICTIONS, PhantomRequest, write_phantom
 from AtlasSegmentLib.phantom_person import PHASES
 from AtlasSegmentLib.phantom_scanner import ScanOptions
 
-_MOST = 26
+_LINES = 26  # of a large data set only the first cases are described
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,11 +33,16 @@ def phantom_command(
     size: Annotated[str | None, typer.Option(help="Voxels along x, y, z, as 256,256,200; by default what the torso needs.")] = None,
     phase: Annotated[str | None, typer.Option(help=f"Contrast phase ({', '.join(PHASES)}) in place of the seed's choice.")] = None,
     stones: Annotated[bool | None, typer.Option("--stones/--no-stones", help="Stones in gall bladder and kidney.")] = None,
-    noise: Annotated[float, typer.Option(min=0, help="Multiplies the noise of the scanner.")] = 1.0,
-    streaks: Annotated[float, typer.Option(min=0, help="Multiplies the streaks across hips and shoulders.")] = 1.0,
+    noise: Annotated[float, typer.Option(min=0, max=100, help="Multiplies the noise of the scanner.")] = 1.0,
+    streaks: Annotated[float, typer.Option(min=0, max=100, help="Multiplies the streaks across hips and shoulders.")] = 1.0,
     table: Annotated[bool, typer.Option("--table/--no-table", help="The table below the person.")] = True,
-    predictions: Annotated[int, typer.Option(min=0, max=_MOST, help="Also write what so many imperfect networks might say.")] = 0,
-    error: Annotated[float, typer.Option(min=0.1, help="Deviation of their surfaces in mm, in the median.")] = ErrorOptions.surface,
+    predictions: Annotated[
+        int, typer.Option(min=0, max=MOST_PREDICTIONS, help="Also write what so many imperfect networks might say.")
+    ] = 0,
+    error: Annotated[
+        float, typer.Option(min=0.1, max=100, help="Deviation of their surfaces in mm, in the median.")
+    ] = ErrorOptions.surface,
+    readers: Annotated[int, typer.Option(min=0, max=MOST_PREDICTIONS, help="Also write what so many hurried readers might draw.")] = 0,
     jobs: console.JobsOption = 1,
     scheduler: console.SchedulerOption = None,
     part: console.PartOption = None,
@@ -54,14 +60,15 @@ def phantom_command(
     shape = None if size is None else _voxels(size)
     errors = ErrorOptions(surface=error)
     requests = [
-        PhantomRequest(out, number, mm, shape, phase, stones, scan, predictions, errors, force) for number in range(seed, seed + cases)
+        PhantomRequest(out, number, mm, shape, phase, stones, scan, predictions, errors, readers, force)
+        for number in range(seed, seed + cases)
     ]
     if part is not None:
         requests = parse_part(part).of(requests, _name)
     with console.progress_bar("phantom") as progress:
         outcomes = run_cases(requests, write_phantom, _name, jobs=jobs, scheduler=scheduler, progress=progress)
     if not as_json:
-        for outcome in outcomes[:_MOST]:
+        for outcome in outcomes[:_LINES]:
             if outcome.state == "done":
                 console.print_line(_summary(outcome.result))
     console.finish("phantom", outcomes, as_json)
@@ -85,7 +92,7 @@ def _three(text: str, option: str) -> tuple[float, float, float]:
         found = [float(word) for word in text.split(",")]
     except ValueError:
         found = []
-    if len(found) not in (1, 3):
+    if len(found) not in (1, 3) or not all(math.isfinite(number) for number in found):
         message = f"{option} {text!r} is not one number or three."
         raise InputError(message, f"Write it as {option} 3 or {option} 1,1,2.")
     x, y, z = found * 3 if len(found) == 1 else found

@@ -61,7 +61,7 @@ def train_command(
     epoch_steps: Annotated[int, typer.Option(min=1, help="Batches of one epoch, after which is validated.")] = 100,
     batch: Annotated[int, typer.Option(min=1, help="Patches of one step.")] = 2,
     optimizer: Annotated[str, typer.Option(help="adamw, or sgd with Nesterov momentum.")] = "adamw",
-    learning_rate: Annotated[float, typer.Option(help="The largest; it falls along a cosine.")] = 2e-3,
+    learning_rate: Annotated[float, typer.Option(help="The largest; it falls along a cosine.")] = 0.01,
     average: Annotated[float, typer.Option(help="Running average of the weights: share of the old; 0 for none.")] = 0.99,
     flips: Annotated[bool, typer.Option("--flips", help="Also show mirror images, with left and right organs exchanged.")] = False,
     variation: Annotated[

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.labels import LabelTable
@@ -23,7 +24,7 @@ from AtlasSegmentLib.phantom_organs import Organs
 from AtlasSegmentLib.phantom_person import Person, person_of, warp_of
 from AtlasSegmentLib.phantom_pieces import keep_connected
 from AtlasSegmentLib.phantom_points import Field, Points, Vectors, Warp
-from AtlasSegmentLib.phantom_render import slabs
+from AtlasSegmentLib.phantom_render import label_slabs, slabs
 from AtlasSegmentLib.phantom_scanner import Scanner, ScanOptions
 from AtlasSegmentLib.phantom_shapes import sparse, union
 from AtlasSegmentLib.phantom_spine import spine_parts
@@ -88,26 +89,57 @@ def phantom(
         InputError: A seed, spacing, shape or phase that cannot be.
     """
     person = person_of(seed, phase, stones)
-    mm = np.broadcast_to(np.asarray(spacing, float), (3,)).copy()
-    if not (np.isfinite(mm).all() and (mm > 0.2).all() and (mm <= 20).all()):
-        message = f"A spacing of {spacing} mm is not between 0.2 and 20 mm."
-        raise InputError(message, "Give mm, such as 3.0.")
-    warp, body = warp_of(person), Body(person)
+    mm, warp, body = _spacing(spacing), warp_of(person), Body(person)
     size, start = _grid(warp, body, mm, shape, origin)
-    table = phantom_table()
     scanner = Scanner(person, body, mm, size, scan or ScanOptions())
     ct, labels = np.empty(size, np.int16, order="F"), np.empty(size, np.uint8, order="F")
-    numbers = {name: value for value, name in table.labels.items()}
-    for slab in slabs(anatomy(person, body), numbers, warp, start, mm, size):
+    for slab in slabs(anatomy(person, body), _numbers(), warp, start, mm, size):
         place = slice(slab.first, slab.first + slab.hu.shape[2])
         ct[:, :, place] = np.clip(np.rint(scanner.scan(slab.hu, slab.points, slab.first)), -1024, 3071)
         labels[:, :, place] = slab.values
-    keep_connected(labels, (table.value_of("costal_cartilages"),))
     affine = np.diag([*mm, 1.0])
     affine[:3, 3] = start
     parameters = {"person": person.record(), "spacing": mm.tolist(), "shape": list(size), "origin": start.tolist()}
     name = f"phantom {seed}"
-    return PhantomCase(Volume(ct, affine, name), LabelVolume(labels, affine, name, None, table), parameters)
+    return PhantomCase(Volume(ct, affine, name), _label_volume(labels, affine, name), parameters)
+
+
+def phantom_labels(
+    seed: int,
+    spacing: float | tuple[float, float, float] = 3.0,
+    shape: tuple[int, int, int] | None = None,
+    *,
+    origin: tuple[float, float, float] | None = None,
+) -> LabelVolume:
+    """Return the labels of `phantom` alone, in half the time: where only shapes matter. Arguments and errors are the same."""
+    person = person_of(seed)
+    mm, warp, body = _spacing(spacing), warp_of(person), Body(person)
+    size, start = _grid(warp, body, mm, shape, origin)
+    labels = np.empty(size, np.uint8, order="F")
+    for first, values in label_slabs(anatomy(person, body), _numbers(), warp, start, mm, size):
+        labels[:, :, first : first + values.shape[2]] = values
+    affine = np.diag([*mm, 1.0])
+    affine[:3, 3] = start
+    return _label_volume(labels, affine, f"phantom {seed}")
+
+
+def _spacing(spacing: float | tuple[float, float, float]) -> Vectors:
+    mm: Vectors = np.broadcast_to(np.asarray(spacing, float), (3,)).copy()
+    if not (np.isfinite(mm).all() and (mm >= 0.2).all() and (mm <= 20).all()):
+        message = f"A spacing of {' x '.join(f'{value:g}' for value in mm)} mm is not between 0.2 and 20 mm."
+        raise InputError(message, "Give mm, such as 3.0.")
+    return mm
+
+
+def _numbers() -> dict[str, int]:
+    return {name: value for value, name in phantom_table().labels.items()}
+
+
+def _label_volume(labels: npt.NDArray[np.uint8], affine: Vectors, name: str) -> LabelVolume:
+    """Return labels with their table, each in one piece."""
+    table = phantom_table()
+    keep_connected(labels, (table.value_of("costal_cartilages"),))
+    return LabelVolume(labels, affine, name, None, table)
 
 
 def _grid(

@@ -27,9 +27,9 @@ def bone_parts(person: Person, tissues: Tissues) -> list[Part]:
     for side, name in SIDES:
         joint = np.array([93.0 * side, 7.0, -214.0]) + rng.normal(0, 1.5, 3)
         parts.append(Part(f"femur_{name}", _femur(joint, side), tissues.bone(2.2, 800.0, 11.0 * side, 1.1)))
-        parts.append(
-            Part(f"hip_{name}", _hip(joint, side).minus(ellipsoid(joint, (27, 27, 27))), tissues.bone(1.7, 640.0, 23.0 * side, 0.75))
-        )
+        # the socket holds the head of the femur and is open below and to the side
+        socket = ellipsoid(joint, (27, 27, 27)) | ellipsoid(np.add(joint, (22.0 * side, 8, -24)), (30, 30, 30))
+        parts.append(Part(f"hip_{name}", _hip(joint, side).minus(socket), tissues.bone(2.4, 700.0, 23.0 * side, 0.8)))
     parts.append(Part("sternum", _sternum(), tissues.bone(1.2, 420.0, 7.7, 0.7)))
     for side, name in SIDES:
         for number in RIBS:

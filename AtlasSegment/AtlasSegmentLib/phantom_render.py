@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from AtlasSegmentLib.phantom_points import Field, Points, Vectors, Warp, grid_points
+from AtlasSegmentLib.phantom_points import Field, Points, Slices, Vectors, Warp, grid_points
 from AtlasSegmentLib.phantom_tissue import AIR, Part, share
 
 _VOXELS = 1_000_000  # of a slab
@@ -30,6 +30,21 @@ class Slab:
     hu: Field
     values: npt.NDArray[np.uint8]
     points: Points
+
+
+def label_slabs(
+    parts: Sequence[Part], numbers: dict[str, int], warp: Warp, origin: Vectors, spacing: Vectors, shape: tuple[int, int, int]
+) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+    """Yield the first slice and the label values of each slab, without gray values; the arguments are those of `slabs`."""
+    count = max(1, min(shape[2], _VOXELS // (shape[0] * shape[1])))
+    for first in range(0, shape[2], count):
+        start = origin + np.array([0, 0, first * spacing[2]])
+        points = grid_points(warp, start, spacing, (shape[0], shape[1], min(count, shape[2] - first)))
+        values, taken = np.zeros(points.shape, np.uint8), np.zeros(points.shape, bool)
+        for part, window in _seen_from(parts, points, 0.0):
+            if not part.everywhere:
+                _mark(part, part.shape.depth(points.part(window)), numbers, values[window], taken[window])
+        yield first, values
 
 
 def slabs(
@@ -69,10 +84,7 @@ def _draw(parts: Sequence[Part], numbers: dict[str, int], points: Points) -> tup
     hu = np.zeros(points.shape, np.float32)
     values = np.zeros(points.shape, np.uint8)
     taken = np.zeros(points.shape, bool)
-    lows, highs = np.array([part.shape.low for part in parts]), np.array([part.shape.high for part in parts])
-    for part, window in zip(parts, points.windows(lows - width, highs + width), strict=True):
-        if window is None:
-            continue
+    for part, window in _seen_from(parts, points, width):
         here = points.part(window)
         if part.everywhere:
             _fill(part, here, width, seen, hu)
@@ -83,12 +95,25 @@ def _draw(parts: Sequence[Part], numbers: dict[str, int], points: Points) -> tup
             continue
         hu[window] += _painted(part, here, depth, cover, width)
         seen[window] -= cover
-        mine = (depth > 0) & ~taken[window]
-        taken[window] |= mine
-        if part.label:
-            values[window][mine] = numbers[part.label]
+        _mark(part, depth, numbers, values[window], taken[window])
     hu += seen * np.float32(AIR)
     return hu, values
+
+
+def _seen_from(parts: Sequence[Part], points: Points, margin: float) -> Iterator[tuple[Part, Slices]]:
+    """Yield the parts whose boxes reach the points, with the voxels of each."""
+    lows, highs = np.array([part.shape.low for part in parts]), np.array([part.shape.high for part in parts])
+    for part, window in zip(parts, points.windows(lows - margin, highs + margin), strict=True):
+        if window is not None:
+            yield part, window
+
+
+def _mark(part: Part, depth: Field, numbers: dict[str, int], values: npt.NDArray[np.uint8], taken: npt.NDArray[np.bool_]) -> None:
+    """Give a part the voxels whose middle lies in it and in no part in front, in place."""
+    mine = (depth > 0) & ~taken
+    taken |= mine
+    if part.label:
+        values[mine] = numbers[part.label]
 
 
 def _fill(part: Part, points: Points, width: float, seen: Field, hu: Field) -> None:

@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from AtlasSegmentLib.phantom_body import CENTERS, LEVELS, spine_y
+from AtlasSegmentLib.phantom_body import CENTERS, LEVELS, spine_field, spine_y
 from AtlasSegmentLib.phantom_person import Person, stream
 from AtlasSegmentLib.phantom_points import Field, Points, Vectors
 from AtlasSegmentLib.phantom_shapes import Shape, ellipsoid, local, spline, tube, tubes, union
-from AtlasSegmentLib.phantom_tissue import Paint, Part, Tissues, layered
+from AtlasSegmentLib.phantom_tissue import Paint, Part, Tissues, blend, layered
 
 _TOP_Z = 275.0
 CANAL = 9.5
@@ -34,11 +34,22 @@ def spine_parts(person: Person, tissues: Tissues) -> list[Part]:
     parts = [Part("spinal_canal", _canal(), _cord_paint())]
     for number, name in enumerate(LEVELS):
         shape = _vertebra(CENTERS[number], edges[number], edges[number + 1], stout * rng.normal(1.10, 0.025))
-        paint = tissues.bone(1.3, 430.0, number * 3.1, float(density[number]))
+        paint = _vertebra_paint(tissues, number * 3.1, float(density[number]), body_size(CENTERS[number])[1])
         parts.append(Part(f"vertebrae_{name}", shape, paint))
     parts.append(Part("sacrum", _sacrum(), tissues.bone(1.3, 400.0, 91.0, 0.4)))
     parts.append(Part("", _discs(), tissues.plain("disc", 4.0, 6.0)))
     return parts
+
+
+def _vertebra_paint(tissues: Tissues, shift: float, density: float, deep: float) -> Paint:
+    """Return the paint of a vertebra: a thin shell around the spongy body, a thick one about arch and processes."""
+    body, arch = tissues.bone(1.3, 430.0, shift, density), tissues.bone(2.6, 620.0, shift, 1.6 * density)
+
+    def paint(points: Points, depth: Field, width: float) -> Field:
+        behind = spine_field(points) - points.y - np.float32(deep + 1)
+        return blend(body(points, depth, width), arch(points, depth, width), np.clip(behind / 4, 0, 1))
+
+    return paint
 
 
 @cache

@@ -39,7 +39,7 @@ class LoopRule:
     epoch_steps: int = 100
     batch: int = 2
     optimizer: Optimizer = "adamw"
-    learning_rate: float = 2e-3
+    learning_rate: float = 0.01
     weight_decay: float = 1e-4
     average: float = 0.99
     seed: int = 0

@@ -25,8 +25,11 @@ from AtlasQualityLib.quality_manifest import FILE, ONNX, SAFETENSORS, read_manif
 from AtlasQualityLib.quality_model import SHIPPED, load_network
 from AtlasQualityLib.quality_pairs import MODEL, PairOptions
 from AtlasQualityLib.quality_pairs_find import find_pairs
+from AtlasQualityLib.quality_pairs_names import KINDS
 from AtlasQualityLib.quality_pairs_store import build_pairs, read_pairs, scores_of_masks
+from AtlasQualityLib.quality_settings import SETTINGS, settings_sha256
 from AtlasQualityLib.quality_training import slice_scores
+from AtlasQualityLib.quality_training_figures import wrong_names
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(Path(__file__).parent)]
@@ -70,10 +73,11 @@ def unseen_damage(work: Path, model: Path) -> dict[str, Any]:
     pairs = read_pairs(work / "examples-again", cases)
     network, numbers = load_network(model / SAFETENSORS, manifest).eval(), pairs.slices_of("test")
     scores = scores_of_masks(pairs, pairs.masks_of("test"), slice_scores(network, pairs, numbers, text_embedding), numbers)
-    chosen = [number for number, mask in enumerate(pairs.masks) if not mask.source.startswith(MODEL)]
-    predicted = manifest.calibration(scores)[chosen]
-    found = score_agreement(predicted, [pairs.masks[n].dice for n in chosen], [pairs.masks[n].case for n in chosen])
-    return rounded(found.to_json())
+    predicted = manifest.calibration(scores)
+    chosen = [number for number, mask in enumerate(pairs.masks) if not mask.source.startswith(MODEL) and mask.source not in KINDS]
+    found = score_agreement(predicted[chosen], [pairs.masks[n].dice for n in chosen], [pairs.masks[n].case for n in chosen])
+    wrong = [number for number, mask in enumerate(pairs.masks) if mask.source in KINDS]
+    return {**rounded(found.to_json()), "wrong_names": wrong_names(predicted[wrong], [pairs.masks[n].dice for n in wrong])}
 
 
 def main() -> int:
@@ -100,7 +104,8 @@ def main() -> int:
     for name in (ONNX, SAFETENSORS, FILE):
         shutil.copyfile(source / name, given.to / name)
     manifest = read_manifest(source)
-    write_manifest(given.to, manifest.model_copy(update={"card": {**manifest.card, **card}}))
+    sums = {**manifest.sha256, SETTINGS: settings_sha256(manifest)}
+    write_manifest(given.to, manifest.model_copy(update={"sha256": sums, "card": {**manifest.card, **card}}))
     print(json.dumps(read_manifest(given.to).card, indent=1))
     print(f"{given.to}: {sum(path.stat().st_size for path in given.to.iterdir()) / 1e6:.2f} MB")
     return 0

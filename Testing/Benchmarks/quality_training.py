@@ -155,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--damages", type=int, default=6)
+    parser.add_argument("--misnamed", type=int, default=4, help="masks of other organs under the name of each organ")
     parser.add_argument("--organs", type=int, default=12, help="drawn from each case")
     parser.add_argument("--slices", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
@@ -164,13 +165,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="6 phantoms, 2 epochs, few masks")
     given = parser.parse_args(arguments)
     if given.quick:
-        given.phantoms, given.epochs, given.damages, given.organs, given.slices = 6, 2, 2, 3, 2
+        given.phantoms, given.epochs, given.damages, given.misnamed, given.organs, given.slices = 6, 2, 2, 2, 3, 2
     set_threads(given.threads)
     work = given.work.absolute()
     data = link_parts(work, given.fold, given.phantoms, Preparation(work, given.shared, given.threads))
     if given.prepare_only:
         return 0
-    pairs = PairOptions(SliceRule(size=given.size), given.damages, given.slices, most_organs=given.organs, seed=given.seed)
+    pairs = PairOptions(
+        SliceRule(size=given.size),
+        given.damages,
+        given.slices,
+        misnamed=given.misnamed,
+        most_organs=given.organs,
+        seed=given.seed,
+    )
     training = TrainingOptions(width=given.width, epochs=given.epochs, learning_rate=given.learning_rate, seed=given.seed)
     options = RunOptions(pairs, training, examples=work / "examples", device="auto", jobs=given.jobs, resume=True)
     last = [0.0]

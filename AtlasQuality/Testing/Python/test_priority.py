@@ -8,9 +8,12 @@ import random
 from pathlib import Path
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from AtlasQualityLib import commands
 from AtlasQualityLib.attention import attention_folder
 from AtlasQualityLib.priority import (
     ORDERS,
@@ -146,6 +149,48 @@ def test_a_record_of_something_else_is_said(tmp_path: Path, record: object) -> N
 def test_a_case_without_attention_is_said(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"there is no attention yet.*atlas attention"):
         read_scores(CaseFolder(tmp_path))
+
+
+def predicted_case(folder: Path, dice: dict[str, float | None]) -> CaseFolder:
+    case = CaseFolder(folder)
+    known = {organ: value for organ, value in dice.items() if value is not None}
+    write_json(case.average.predicted_dice, {"organs": known, "details": {organ: {"dice": value} for organ, value in dice.items()}})
+    return case
+
+
+def test_the_order_by_predicted_dice_needs_no_attention_and_takes_every_organ_that_has_one(tmp_path: Path) -> None:
+    case = predicted_case(tmp_path / "set" / "case", {"liver": 0.9, "spleen": 0.4, "aorta": 1.0, "pancreas": None})
+    found = read_scores(case, "predicted-dice")
+    assert names(prioritize([found], "predicted-dice")) == [["case", "spleen", "liver", "aorta"]]
+    assert all(math.isnan(organ.attention_voxels) and math.isnan(organ.heat_sum) for organ in found.organs)
+    _, detailed = write_priority(tmp_path, "mine", prioritize([found], "predicted-dice"))
+    assert detailed.read_text().splitlines()[1] == "1,1,set,case,spleen,,,,,,,0.4"
+    numbers = {"attention_voxels": 3, "attention_mm3": 6.0, "heat_sum": 9}
+    write_json(attention_folder(case).run_record, {"results": {"organs": {"liver": numbers}}})
+    known = {organ.organ: organ.attention_voxels for organ in read_scores(case, "predicted-dice").organs}
+    assert known["liver"] == 3
+    assert math.isnan(known["spleen"])
+
+
+def test_a_case_whose_quality_was_not_predicted_says_what_to_run_with_its_path(tmp_path: Path) -> None:
+    case = CaseFolder(tmp_path / "my set" / "case")
+    with pytest.raises(DatasetError, match=rf"was not predicted.*Run: atlas quality predict '{case.folder}'"):
+        read_scores(case, "predicted-dice")
+    write_json(case.average.predicted_dice, [])
+    with pytest.raises(DatasetError, match=r"is not what atlas quality predict writes.*--force"):
+        read_scores(case, "predicted-dice")
+
+
+def test_the_command_ranks_masks_from_one_on_the_worst_first(tmp_path: Path) -> None:
+    for name, dice in (("a", {"liver": 0.9, "spleen": 0.2}), ("b", {"liver": 0.6})):
+        (predicted_case(tmp_path / name, dice).folder / "backbones").mkdir()
+    app = typer.Typer()
+    commands.add_to(app)
+    result = CliRunner().invoke(app, ["priority", str(tmp_path), "--order", "predicted-dice"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in result.output.splitlines() if line.startswith("│")]
+    assert [row[:4] for row in rows] == [["1", "a", "spleen", "0.200"], ["2", "b", "liver", "0.600"], ["3", "a", "liver", "0.900"]]
+    assert "predicted Dice" in result.output
 
 
 def test_agreement_of_the_orders_is_spearmans_rank_correlation() -> None:

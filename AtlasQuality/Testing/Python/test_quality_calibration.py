@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from scipy import stats
 
 from AtlasQualityLib.quality_calibration import fit_curve, pearson, score_agreement, spearman
+from AtlasQualityLib.quality_manifest import Curve
 from AtlasSegmentLib.errors import InputError
 
 
@@ -35,6 +36,19 @@ def test_a_curve_never_falls_and_stays_within_zero_and_one(pairs: list[tuple[flo
     assert len(curve.predicted) <= 34
 
 
+def test_masks_of_different_scores_keep_their_order_where_the_curve_is_level_and_beyond_its_ends() -> None:
+    curve = Curve(predicted=(0.1, 0.4, 0.6, 0.9), dice=(0.05, 0.5, 0.5, 0.93))
+    score = np.linspace(-0.5, 1.5, 2001)
+    found = curve(score)
+    assert (np.diff(found.round(9)) > 0).all()
+    assert np.abs(found - np.interp(score, curve.predicted, curve.dice)).max() <= 0.002
+    full = Curve(predicted=(0.2, 0.8), dice=(0.0, 1.0))(np.linspace(0, 1, 500))
+    assert (np.diff(full) > 0).all()
+    assert full.min() >= 0
+    assert full.max() <= 1
+    assert np.array_equal(Curve()(score), np.clip(score, 0, 1))  # no calibration changes nothing
+
+
 def test_many_steps_become_few_knots() -> None:
     x = np.linspace(0, 1, 3000)
     curve = fit_curve(x, x**2, "toy")
@@ -44,7 +58,7 @@ def test_many_steps_become_few_knots() -> None:
 
 def test_a_network_that_says_the_same_of_all_gets_the_mean() -> None:
     curve = fit_curve(np.full(20, 0.4), np.linspace(0, 1, 20), "toy")
-    assert float(curve(0.4)) == pytest.approx(0.5, abs=1e-5)
+    assert float(curve(0.4)) == pytest.approx(0.5, abs=2e-3)
 
 
 def test_too_few_masks_are_refused() -> None:

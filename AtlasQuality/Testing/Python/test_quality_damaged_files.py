@@ -24,7 +24,7 @@ from AtlasSegmentLib.errors import DatasetError, InputError
 from quality_random_model import write_plain_model
 from quality_toys import write_toy_case
 
-OPTIONS = PairOptions(SliceRule(size=32), damages=0, slices=3, absent=0)
+OPTIONS = PairOptions(SliceRule(size=32), damages=0, slices=3, absent=0, misnamed=0)
 
 
 def run(*arguments: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from AtlasSegmentLib.nifti import read_nifti, write_nifti
 from AtlasSegmentLib.volume import Volume
 from quality_toys import write_toy_case
 
-OPTIONS = PairOptions(SliceRule(size=64), damages=3, slices=4, absent=2)
+OPTIONS = PairOptions(SliceRule(size=64), damages=3, slices=4, absent=2, misnamed=0)
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +91,13 @@ def test_a_slice_that_the_mask_misses_is_wrongly_empty(source: PairSource, tmp_p
 
 def test_true_scores_of_slices_give_the_true_dice_of_masks(source: PairSource, tmp_path: Path) -> None:
     held_out = PairSource(source.name, source.ct, source.reference, source.table, source.predictions, "val")
-    (outcome,) = build_pairs([held_out], tmp_path, PairOptions(SliceRule(size=64), damages=8, absent=1))
+    (outcome,) = build_pairs([held_out], tmp_path, PairOptions(SliceRule(size=64), damages=8, absent=1, misnamed=2))
     assert outcome.state == "done"
     pairs = read_pairs(tmp_path, [held_out])
     numbers, masks = pairs.slices_of("val"), pairs.masks_of("val")
     scores = scores_of_masks(pairs, masks, pairs.columns["target"][numbers], numbers)
     truth = [pairs.masks[mask].dice for mask in masks]
-    assert len(masks) == 4 * 9 + 1 + 1
+    assert len(masks) == 4 * (9 + 2) + 1 + 1
     assert all(0 <= mask.nsd <= 1 and (mask.nsd == 1 or mask.source != REFERENCE) for mask in pairs.masks)
     assert pearson(scores, truth) > 0.95
     assert np.abs(scores - truth).mean() < 0.06
@@ -108,7 +109,8 @@ def test_the_array_order_of_the_files_changes_nothing(source: PairSource, tmp_pa
         write_nifti(tmp_path / f"{name}.nii.gz", Volume(np.asfortranarray(volume.array), volume.affine))
     turned = PairSource(source.name, tmp_path / "ct.nii.gz", tmp_path / "reference_label.nii.gz", source.table)
     plain = PairSource(source.name, source.ct, source.reference, source.table)
-    for one, other in zip(examples_of(plain, OPTIONS), examples_of(turned, OPTIONS), strict=True):
+    options = replace(OPTIONS, damages=2, misnamed=4)
+    for one, other in zip(examples_of(plain, options), examples_of(turned, options), strict=True):
         assert (one.organ, one.source, one.dice, one.looked_at) == (other.organ, other.source, other.dice, other.looked_at)
         assert np.array_equal(one.images, other.images)
         assert np.array_equal(one.targets, other.targets)
@@ -130,10 +132,10 @@ def test_bytes_hold_an_input_closely() -> None:
 
 
 def test_examples_are_made_once_and_again_when_something_changes(source: PairSource, tmp_path: Path) -> None:
-    few = PairOptions(SliceRule(size=64), damages=0, absent=0)
+    few = PairOptions(SliceRule(size=64), damages=0, absent=0, misnamed=0)
     assert build_pairs([source], tmp_path, few)[0].state == "done"
     assert build_pairs([source], tmp_path, few)[0].state == "skipped"
-    more = PairOptions(SliceRule(size=64), damages=1, absent=0)
+    more = PairOptions(SliceRule(size=64), damages=1, absent=0, misnamed=0)
     assert build_pairs([source], tmp_path, more)[0].state == "done"
     (case_folder_of(tmp_path, source) / "masks.json").unlink()  # as a stopped run leaves it
     assert build_pairs([source], tmp_path, more)[0].state == "done"
@@ -141,7 +143,7 @@ def test_examples_are_made_once_and_again_when_something_changes(source: PairSou
 
 
 def test_damaged_examples_are_told(source: PairSource, tmp_path: Path) -> None:
-    build_pairs([source], tmp_path, PairOptions(SliceRule(size=64), damages=0, absent=0))
+    build_pairs([source], tmp_path, PairOptions(SliceRule(size=64), damages=0, absent=0, misnamed=0))
     (case_folder_of(tmp_path, source) / "images.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(InputError, match="damaged"):
         read_pairs(tmp_path, [source])
@@ -217,7 +219,7 @@ def test_an_only_case_holds_organs_out_and_says_so(source: PairSource, caplog: p
     (alone,) = split_by_case([source])
     assert alone.part == "organs"
     assert "one case" in caplog.text
-    parts = {one.organ: one.part for one in examples_of(alone, PairOptions(SliceRule(size=64), damages=0))}
+    parts = {one.organ: one.part for one in examples_of(alone, PairOptions(SliceRule(size=64), damages=0, misnamed=0))}
     assert sorted(parts.values()) == ["train", "train", "train", "val"]
 
 
@@ -229,7 +231,7 @@ def test_cases_of_one_name_stay_apart(tmp_path: Path) -> None:
 
 
 def test_looked_at_slices_survive_the_disk(source: PairSource, tmp_path: Path) -> None:
-    options = PairOptions(SliceRule(size=64), damages=1, absent=0)
+    options = PairOptions(SliceRule(size=64), damages=1, absent=0, misnamed=1)
     build_pairs([source], tmp_path, options)
     pairs = read_pairs(tmp_path, [source])
     for number, one in enumerate(examples_of(source, options)):

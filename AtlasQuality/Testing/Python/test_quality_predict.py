@@ -84,7 +84,7 @@ def test_the_slices_are_where_they_say(averaged: CaseFolder, model: QualityModel
     found = predict_quality(read_volume(averaged.ct), masks_of_case(averaged), model, ["liver"])["liver"]
     assert all(one.position_mm == pytest.approx(-60 + 3 * one.index) for one in found.slices)
     assert found.worst == min(found.slices, key=lambda one: one.score)
-    assert found.spread == pytest.approx(np.std([one.score for one in found.slices if one.has_mask]))
+    assert all(0 <= one.score <= 1 for one in found.slices)
 
 
 def test_one_mask_alone_scores_as_it_does_among_many(averaged: CaseFolder, model: QualityModel) -> None:
@@ -206,6 +206,7 @@ def published(path: Path, backbone: str = "resnet18") -> Path:
     """Write a checkpoint as SegAE publishes it: the whole ImageNet network beside, and the prefix of parallel training."""
     torch.manual_seed(1)
     state = build_network(backbone).state_dict()  # type: ignore[arg-type]
+    state["fc2.bias"] += 0.5  # scores within 0..1
     extra = {"net.conv1.weight": torch.zeros(64, 3, 7, 7), "net.bn1.weight": torch.zeros(64), "net.fc.weight": torch.zeros(1000, 512)}
     torch.save({f"module.{name}": value for name, value in {**state, **extra}.items()}, path)
     return path

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from AtlasQualityLib import commands_quality_train
+from AtlasQualityLib import commands_quality_train, quality_training_run
 from AtlasQualityLib.quality_manifest import read_manifest
 from AtlasQualityLib.quality_model import open_quality_model
 from AtlasSegmentLib.errors import InputError
@@ -34,7 +34,12 @@ def test_a_model_comes_from_folders_and_says_how_good_it_is(tmp_path: Path) -> N
     found = run(str(tmp_path / "data"), "--out", str(out))
     assert found["data"]["train"]["cases"] == 2
     assert found["data"]["val"]["cases"] == 1
-    assert found["validation"]["synthetic_damage"]["masks"] == found["data"]["val"]["masks"]
+    assert found["validation"]["all"]["masks"] == found["data"]["val"]["masks"]
+    wrong = found["validation"]["wrong_names"]
+    assert wrong["masks"] > 0
+    assert wrong["mean_true"] < 0.02
+    assert found["validation"]["synthetic_damage"]["masks"] == found["data"]["val"]["masks"] - wrong["masks"]
+    assert sorted(one.part for one in read_manifest(out).training_cts) == ["train", "train", "val"]
     assert found["test"] is None
     assert read_manifest(out).card["recipe"]["epochs"] == 2
     assert len(read_manifest(out).calibration.dice) >= 2
@@ -45,9 +50,35 @@ def test_a_model_comes_from_folders_and_says_how_good_it_is(tmp_path: Path) -> N
 
     with pytest.raises(InputError, match="started here"):
         run(str(tmp_path / "data"), "--out", str(out))
-    weights = (out / "model.safetensors").read_bytes()
-    assert run(str(tmp_path / "data"), "--out", str(out), "--resume")["validation"] == found["validation"]
+    weights, made = (out / "model.safetensors").read_bytes(), (out / "model.onnx").stat().st_mtime_ns
+    again = run(str(tmp_path / "data"), "--out", str(out), "--resume")
+    assert again["finished_before"]
+    assert again["validation"] == found["validation"]
+    assert (out / "model.onnx").stat().st_mtime_ns == made
+    (out / "model.onnx").write_bytes(b"cut")  # as a full disk leaves it
+    again = run(str(tmp_path / "data"), "--out", str(out), "--resume")
+    assert not again["finished_before"]
+    assert again["validation"] == found["validation"]
     assert (out / "model.safetensors").read_bytes() == weights
+    assert open_quality_model(out).scorer.engine
+
+
+def test_a_training_that_is_stopped_while_its_examples_are_made_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    write_toy_case(tmp_path / "data/case", shape=(48, 44, 6))
+    monkeypatch.setattr(quality_training_run, "build_pairs", stopped)
+    app = typer.Typer()
+    commands_quality_train.add_to(app)
+    app.callback()(lambda: None)
+    arguments = ["train", str(tmp_path / "data"), "--out", str(tmp_path / "model"), *SMALL, "--device", "cpu"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 130
+    assert "run the same command with --resume to go on" in result.output
+    with pytest.raises(InputError, match=r"started here.*--resume"):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert CliRunner().invoke(app, [*arguments, "--resume"], catch_exceptions=False).exit_code == 130
 
 
 def test_folders_say_which_part_a_case_is_and_a_broken_case_is_told(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.labels import catalog
-from AtlasSegmentLib.phantom import PhantomCase, phantom, phantom_table
+from AtlasSegmentLib.phantom import PhantomCase, phantom, phantom_labels, phantom_table
 from AtlasSegmentLib.phantom_scanner import ScanOptions
 from phantom_ranges import RANGES, labels_in_pieces, sides_wrong, volumes_ml
 
@@ -120,6 +120,38 @@ def test_a_crop_shows_the_same_person_as_the_whole() -> None:
     assert difference.max() < 120
     same = part.labels.array == whole.labels.array[window]
     assert same.mean() > 0.999
+
+
+def test_labels_alone_are_those_of_the_whole_phantom() -> None:
+    box = {"shape": (30, 24, 30), "origin": (-90, -60, -220)}
+    whole, alone = phantom(7, 6.0, **box).labels, phantom_labels(7, 6.0, **box)
+    np.testing.assert_array_equal(alone.array, whole.array)
+    np.testing.assert_array_equal(alone.affine, whole.affine)
+    assert alone.table == whole.table
+
+
+def test_every_range_of_volumes_says_who_published_it() -> None:
+    assert all(0 < found.low < found.high and found.source for found in RANGES.values())
+    assert set(RANGES) <= set(phantom_table().names())
+
+
+def test_the_arch_of_a_vertebra_is_harder_than_its_spongy_body() -> None:
+    made = phantom(7, 2.0, (50, 50, 12), origin=(-50, -80, -12), phase="none", scan=QUIET)
+    inside = mask(made, "vertebrae_L2")
+    rows = np.flatnonzero(inside.any(axis=(0, 2)))
+    behind, before = inside.copy(), inside.copy()
+    behind[:, rows[0] + len(rows) // 2 :], before[:, : rows[0] + len(rows) // 2] = False, False
+    assert np.median(made.ct.array[behind]) > np.median(made.ct.array[before]) + 80
+
+
+def test_the_socket_of_the_hip_is_open_to_the_side_and_closed_towards_the_middle() -> None:
+    made = phantom(7, 3.0, (50, 20, 24), origin=(20, -25, -250), scan=QUIET)
+    hip, femur = mask(made, "hip_right"), mask(made, "femur_right")
+    head = np.argwhere(femur)
+    top = int(head[:, 2].max()) - 8  # the middle of the head of the femur
+    x, y = (int(value) for value in np.argwhere(femur[:, :, top]).mean(axis=0)[:2])
+    assert hip[:x, y, top].any()
+    assert not hip[x:, y, top - 3].any()
 
 
 def test_another_spacing_shows_the_same_person() -> None:

@@ -10,7 +10,7 @@ import typer
 from scipy import ndimage
 from typer.testing import CliRunner
 
-from AtlasSegmentLib import commands_phantom
+from AtlasSegmentLib import commands_phantom, phantom_files
 from AtlasSegmentLib.case_folder import open_case
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.files import sha256_of
@@ -18,7 +18,7 @@ from AtlasSegmentLib.label_files import read_stated_labels
 from AtlasSegmentLib.nifti import read_nifti
 from AtlasSegmentLib.phantom import phantom
 from AtlasSegmentLib.phantom_errors import ErrorOptions, predict, reader_mask, signed_distance
-from AtlasSegmentLib.phantom_files import REFERENCE, PhantomRequest, write_phantom
+from AtlasSegmentLib.phantom_files import REFERENCE, PhantomRequest, reader_label, write_phantom
 from AtlasSegmentLib.result_labels import read_result
 from AtlasSegmentLib.volume import require_same_grid
 
@@ -96,6 +96,60 @@ def test_what_is_there_is_not_made_again_and_predictions_can_be_added(dataset: P
     assert sha256_of(dataset / "phantom_00004" / "ct.nii.gz") == before
 
 
+def test_another_phantom_in_its_place_takes_the_predictions_of_the_first_one_away(tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    write_phantom(PhantomRequest(out, 4, (20.0, 20.0, 20.0), (4, 4, 4), predictions=2))
+    case = open_case(out / "phantom_00004")
+    mine = case.backbone("phantom_b").folder / "notes.txt"
+    mine.write_text("kept")
+    write_phantom(PhantomRequest(out, 4, (20.0, 20.0, 20.0), (5, 4, 4), predictions=1))
+    ct = read_nifti(case.ct).grid
+    require_same_grid(read_nifti(case.backbone("phantom_a").mask("liver")), ct)
+    assert [path.name for path in case.backbone("phantom_b").folder.rglob("*")] == ["notes.txt"]
+    write_phantom(PhantomRequest(out, 4, (20.0, 20.0, 20.0), (4, 4, 4)))
+    assert case.models() == ["phantom_b"]  # what somebody else put there stays
+
+
+def test_readers_draw_the_organs_of_the_atlas_each_in_their_own_way(tmp_path: Path) -> None:
+    out, shape = tmp_path / "data", (36, 24, 8)
+    box = ("--spacing", "9,9,20", "--size", "36,24,8", "--out", str(out))
+    run("--readers", "2", "--predictions", "0", *box)
+    case = open_case(out / "phantom_00000")
+    truth = read_stated_labels(case.folder / REFERENCE, None)
+    drawn = [read_stated_labels(reader_label(case, number), None) for number in range(2)]
+    liver = truth.table.value_of("liver")
+    assert not np.array_equal(drawn[0].array, drawn[1].array)
+    for reader in drawn:
+        require_same_grid(reader, truth)
+        mask, real = reader.array == liver, truth.array == liver
+        assert 0.6 < 2 * np.count_nonzero(mask & real) / (mask.sum() + real.sum()) < 1
+        assert not np.any(reader.array == truth.table.value_of("rib_right_10"))
+    assert "1 skipped" in run("--readers", "1", *box)
+    write_phantom(PhantomRequest(out, 0, (9.0, 9.0, 20.0), shape, phase="venous"))
+    assert sorted(path.name for path in case.folder.glob("reader_*")) == []
+
+
+@pytest.mark.parametrize("stopped_at", ["reference", "ct"])
+def test_a_phantom_whose_writing_was_stopped_is_finished_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: str
+) -> None:
+    request = PhantomRequest(tmp_path / "data", 4, (20.0, 20.0, 20.0), (4, 4, 4))
+    write_phantom(request)
+    folder = tmp_path / "data" / "phantom_00004"
+    before = sha256_of(folder / "ct.nii.gz")
+
+    def stop(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(phantom_files, "write_labels" if stopped_at == "reference" else "write_nifti", stop)
+        with pytest.raises(KeyboardInterrupt):
+            write_phantom(PhantomRequest(tmp_path / "data", 4, (20.0, 20.0, 20.0), (5, 4, 4)))
+    assert write_phantom(request) is not None
+    assert sha256_of(folder / "ct.nii.gz") == before
+    assert write_phantom(request) is None
+
+
 def test_a_ct_that_is_no_phantom_is_never_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "phantom_00001"
     folder.mkdir(parents=True)
@@ -123,7 +177,12 @@ def test_the_command_takes_any_voxels_and_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [("--spacing", "1,2"), ("--spacing", "wide"), ("--size", "10,10,2.5"), ("--size", "nan,1,1"), ("--phase", "late")]
+    "wrong",
+    [
+        *(("--spacing", text) for text in ("1,2", "wide", "nan", "0", "-3", "100")),
+        *(("--size", text) for text in ("10,10,2.5", "nan,1,1", "0,4,4")),
+        *(("--phase", "late"), ("--seed", "-1"), ("--noise", "inf"), ("--streaks", "nan"), ("--error", "inf"), ("--predictions", "27")),
+    ],
 )
 def test_options_that_cannot_be_are_refused(tmp_path: Path, wrong: tuple[str, str]) -> None:
     app = typer.Typer(pretty_exceptions_enable=False)
@@ -131,6 +190,9 @@ def test_options_that_cannot_be_are_refused(tmp_path: Path, wrong: tuple[str, st
     app.command("other")(lambda: None)
     result = CliRunner().invoke(app, ["phantom", "--out", str(tmp_path / "data"), *wrong])
     assert result.exit_code != 0
+    assert "Traceback" not in result.output
+    assert "unexpectedly" not in result.output
+    assert not list(tmp_path.rglob("*.nii.gz"))
 
 
 def test_probabilities_are_right_as_often_as_they_say() -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ pytest.importorskip("safetensors", reason="safetensors is not installed")
 pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
-from AtlasSegmentLib import commands_train  # noqa: E402
+from AtlasSegmentLib import commands_train, train_patches  # noqa: E402
 from AtlasSegmentLib.errors import InputError, ModelError, StorageError  # noqa: E402
 from AtlasSegmentLib.inference_settings import PRESETS  # noqa: E402
 from AtlasSegmentLib.model import load_model  # noqa: E402
@@ -217,6 +218,28 @@ def test_options_and_cases_that_cannot_be_are_refused_before_the_work(data: Path
     with pytest.raises(InputError, match="holes: was to be held out and cannot be used"):
         train_model([data, tmp_path / "bad"], tmp_path / "model", options(test=("holes",)))
     assert not (tmp_path / "model" / "model.json").exists()
+
+
+def test_a_case_that_is_repeated_is_drawn_so_much_more_often(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    patch_of = train_patches._patch
+    monkeypatch.setattr(train_patches, "_patch", lambda cube, *rest: (drawn.append(cube.name), patch_of(cube, *rest))[1])
+    rounds = 2
+    result = train_model(
+        [data],
+        tmp_path / "model",
+        options(repeat={"case1": 3}, val=("case3",), loop={"steps": 5 * rounds, "batch": 1}),
+    )
+    assert Counter(drawn) == {"case0": rounds, "case1": 3 * rounds, "case2": rounds}
+    assert result.card["recipe"]["repeat"] == {"case1": 3}
+    with pytest.raises(InputError, match="case3: is to be drawn 2 times and is no training case"):
+        train_model([data], tmp_path / "other", options(repeat={"case3": 2}, val=("case3",)))
+
+
+@pytest.mark.parametrize("text", ["case1", "=2", "case1=0", "case1=1001", "case1=x"])
+def test_what_is_no_number_of_repeats_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="is not NAME=TIMES"):
+        commands_train._repeated([text])
 
 
 def test_a_bad_case_is_named_and_the_others_are_trained_on(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
