@@ -12,14 +12,13 @@ import typer
 from AtlasQualityLib.quality_network import BACKBONES
 from AtlasQualityLib.quality_slices import KINDS, SliceRule
 from AtlasSegmentLib import console
-from AtlasSegmentLib.commands_train import one_of, training_progress
+from AtlasSegmentLib.commands_train import one_of, resumable, training_progress
 from AtlasSegmentLib.devices import DEVICES, device_of
 from AtlasSegmentLib.progress import ignore_progress
 
 if TYPE_CHECKING:
     from AtlasQualityLib.quality_training_run import RunResult
 
-_INTERRUPTED = 130
 _PARTS = ("validation", "test")
 _FIGURES = ("pearson", "low", "high", "spearman", "mae")
 
@@ -92,13 +91,8 @@ def train_command(
     )
     set_threads(threads)
     is_first = rank_of_environment()[0] == 0
-    try:
-        with training_progress() if is_first else nullcontext(ignore_progress) as progress:
-            result = train_quality(data, out, options, progress)
-    except KeyboardInterrupt as interrupted:
-        if is_first:
-            console.print_error("interrupted; run the same command with --resume to go on.")
-        raise typer.Exit(_INTERRUPTED) from interrupted
+    with resumable(tell=is_first), training_progress() if is_first else nullcontext(ignore_progress) as progress:
+        result = train_quality(data, out, options, progress)
     if result is not None:
         _report(result, as_json)
 

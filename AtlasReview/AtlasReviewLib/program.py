@@ -16,8 +16,6 @@ from AtlasSegmentLib import commands as segment
 from AtlasSegmentLib import console
 from AtlasSegmentLib.errors import AtlasError
 
-_INTERRUPTED = 130
-
 
 def build() -> typer.Typer:
     """Return the program with all commands."""
@@ -55,9 +53,10 @@ def main() -> None:
         if "--json" in sys.argv:
             console.print_json({"error": error.message, "remedy": error.remedy})
         console.fail(error)
-    except KeyboardInterrupt:
-        console.print_error("interrupted; run the same command again to go on.")
-        sys.exit(_INTERRUPTED)
+    except SystemExit as ended:  # Typer makes one of Ctrl-C, silently; trainings say themselves how they go on
+        if ended.code == console.EXIT_INTERRUPTED and "train" not in sys.argv[1:3]:
+            console.print_error("interrupted; run the same command again to go on.")
+        raise
     except BrokenPipeError:  # the reader of our output has left, such as `atlas info | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(console.EXIT_SOME_FAILED)

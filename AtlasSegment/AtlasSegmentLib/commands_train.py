@@ -139,7 +139,7 @@ def train_command(
         {"title": title, "version": version, "license": license_, "purpose": _PURPOSES.get(purpose, purpose)},
     )
     set_threads(threads)
-    with training_progress() as progress:
+    with resumable(), training_progress() as progress:
         result = train_model(data, out, options, progress)
     _report(result, options, as_json)
 
@@ -165,6 +165,17 @@ def _repeated(given: list[str]) -> dict[str, int]:
 
 def _device(text: str) -> Device:
     return device_of("gpu" if text == "cuda" else text)
+
+
+@contextmanager
+def resumable(*, tell: bool = True) -> Iterator[None]:
+    """Say at Ctrl-C how the training goes on, unless another process of it does, and leave with exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupted:
+        if tell:
+            console.print_error("interrupted; run the same command with --resume to go on.")
+        raise typer.Exit(console.EXIT_INTERRUPTED) from interrupted
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from AtlasSegmentLib.errors import AtlasError
 from AtlasSegmentLib.progress import ProgressCallback
 
 EXIT_SOME_FAILED = 1
+EXIT_INTERRUPTED = 130
 EXIT_ERROR = 2
 _FILE_WIDTH = 160
 

@@ -41,6 +41,7 @@ class SegmentPanel(VTKObservationMixin):
         self._guiTag: Any = None
         self._style: tuple[float, bool] | None = None
         self._isOpen = False
+        self._isNewScene = True
         self._watched: list[Any] = []
         self._exported: str | None = None
         self._shown: Any = None
@@ -70,11 +71,10 @@ class SegmentPanel(VTKObservationMixin):
         """Take up the parameter node and the keys: the module was entered, or the scene is a new one while it is open."""
         self._isOpen = True
         if self._parameters is None:
-            node = self._makeParameterNode()
-            isNew = not node.GetParameterNames()
-            self._parameters = parametersIn(node)
-            if isNew:
+            self._parameters = parametersIn(self._makeParameterNode())
+            if self._isNewScene and not self._parameters.models:
                 self._parameters.models = self.models.firstChoice()
+            self._isNewScene = False
         self._connect()
         self.models.refresh()
         self.results.shortcuts.install()
@@ -196,6 +196,7 @@ class SegmentPanel(VTKObservationMixin):
 
     def _onSceneEndClose(self, _caller: Any, _event: Any) -> None:
         self.ui.resultNoteLabel.setText("")
+        self._isNewScene = True
         if self._isOpen:
             self.open()
 

@@ -69,7 +69,7 @@ def test_evaluate_ranks_by_mc_dropout_where_a_model_left_maps(case: CaseFolder, 
         found, mask = (read_nifti(path).array for path in (folder.map(MC_DROPOUT, row["organ"]), folder.mask(row["organ"])))
         assert row["mc_dropout"] == pytest.approx(float(found.sum(dtype=float)) / 255 / np.count_nonzero(mask))
         assert row["mc_dropout"] > 0
-    assert (tmp_path / "masks.csv").read_text().splitlines()[0].endswith(",entropy,inconsistency,mc_dropout")
+    assert (tmp_path / "masks.csv").read_text().splitlines()[0].endswith(",entropy,inconsistency,mc_dropout,empty")
     text = evaluate(case, quality)
     assert "Rankings against the true Dice" in text
     assert "The same, over masks with MC-dropout maps" in text
