@@ -116,8 +116,7 @@ def _predicted_scores(case: CaseFolder) -> CaseScores:
         message = f"{path}: is not what atlas quality predict writes."
         raise DatasetError(message, _AGAIN.format(case=place)) from error
     predicted = read_predicted_dice(case)
-    if missing := sorted(described - set(predicted)):
-        described -= set(missing)  # empty masks
+    described &= set(predicted)  # empty masks have no number
     known = {score.organ: score for score in read_scores(case).organs} if attention_folder(case).run_record.is_file() else {}
     nothing = OrganScore(case.dataset, case.name, "", math.nan, math.nan, math.nan)
     found = [replace(known.get(organ, nothing), organ=organ, predicted_dice=predicted[organ]) for organ in sorted(described)]
