@@ -39,6 +39,8 @@ class Curve(_Part):
         source: What it was fitted on, for people.
     """
 
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)  # another name for a field would be no calibration at all
+
     predicted: tuple[float, ...] = (0.0, 1.0)
     dice: tuple[_Share, ...] = (0.0, 1.0)
     source: str = ""

@@ -23,12 +23,12 @@ from AtlasQualityLib.quality_pairs import Example, PairOptions, examples_of
 from AtlasQualityLib.quality_pairs_find import PairSource, Part
 from AtlasQualityLib.quality_pairs_image import read_case
 from AtlasQualityLib.quality_slices import Float32
-from AtlasQualityLib.quality_training_cts import voxels_sha256
 from AtlasSegmentLib.cases import CaseOutcome, run_cases
 from AtlasSegmentLib.errors import AtlasError, InputError
 from AtlasSegmentLib.files import atomic_path, read_json, write_json
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.volume import Array
+from AtlasSegmentLib.voxel_sum import voxels_sha256
 
 FORMAT = "atlas-quality-pairs/4"
 _IMAGES, _SLICES, _MASKS = "images.npy", "slices.npz", "masks.json"
@@ -70,7 +70,7 @@ class PairSet:
         columns: One value a slice: mask (its number), index, nearest, weight, area, target.
         blocks: The images of each case, mapped, uint8 (n, 3, size, size).
         size: Rows and columns of the images.
-        cts: Case to what tells its CT from others; see `quality_training_cts.voxels_sha256`.
+        cts: Case to what tells its CT from others; see `voxel_sum.voxels_sha256`.
     """
 
     masks: tuple[MaskRecord, ...]

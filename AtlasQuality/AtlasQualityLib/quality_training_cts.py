@@ -1,39 +1,19 @@
 """Which CTs a label-quality model was trained on: what it predicts of those is better than it is on others, and the user is told.
 
-A CT is known again by its voxels: their values in HU, rounded to whole numbers and kept within -1024..3071 (what lies outside is padding,
-which programs write differently), slice by slice in LPS order, with the numbers of slices, rows and columns. So a copy with another
-compression, data type or array order, or one made of the DICOM slices, is the same CT, which a sum over a file's bytes would miss.
-Spacing and place are left out: conversion rounds them. A CT that was cropped, resampled or given noise is another one.
+See `voxel_sum` for how a CT is known again.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from AtlasQualityLib.quality_slices import axial
-from AtlasSegmentLib.volume import Array, Volume
+from AtlasSegmentLib.volume import Volume
+from AtlasSegmentLib.voxel_sum import voxels_sha256
 
 if TYPE_CHECKING:
     from AtlasQualityLib.quality_manifest import QualityManifest, TrainingCt
-
-_LOW, _HIGH = -1024, 3071
-
-
-def voxels_sha256(ct: Array) -> str:
-    """Return what tells a CT from others.
-
-    Args:
-        ct: (slices, rows, columns) in LPS order, HU.
-    """
-    digest = hashlib.sha256(repr(tuple(map(int, ct.shape))).encode())
-    for plane in ct:
-        values = plane if plane.dtype.kind in "iu" else np.rint(np.nan_to_num(plane, nan=_LOW, posinf=_HIGH, neginf=_LOW))
-        digest.update(np.ascontiguousarray(np.clip(values, _LOW, _HIGH), "<i2").data)
-    return digest.hexdigest()
 
 
 def training_ct(ct: Volume, manifest: QualityManifest) -> TrainingCt | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from AtlasReviewLib.demo_correction import Correction, correct_worst
-from AtlasReviewLib.run_case import CASES, RunRequest, rank, run_case
+from AtlasReviewLib.run_case import AGREEMENT_NOTE, CASES, RunRequest, rank, run_case
 from AtlasSegmentLib import console
 from AtlasSegmentLib.case_folder import new_case
 from AtlasSegmentLib.commands import DeviceOption, ModelOption, RoiOption, case_name_of
@@ -25,6 +26,7 @@ from AtlasSegmentLib.starter_models import starter_models
 from AtlasSegmentLib.volume_io import read_volume
 
 _REPORT = "report.html"
+_EXACT = "The reference is what the phantom was drawn from: exact labels."
 _SHARES = (0.15, 0.7, 0.72)
 """Of the progress: after the sample, the first run, and the correction."""
 
@@ -64,10 +66,11 @@ def demo_command(
         options = SegmentOptions(read_region(roi), all_entropies=True)  # attention for lungs and vertebrae, too
         case = new_case(out / CASES, case_name_of(given.ct, None if ct is not None else _name(given)))
         segment = SegmentRequest(case, given.ct, models, options, device=device_of(device))
-        request = RunRequest(segment, out, out / _REPORT, reference=given.reference, table=table)
+        note = AGREEMENT_NOTE if ct is not None else _EXACT
+        request = RunRequest(segment, out, out / _REPORT, reference=given.reference, table=table, reference_note=note)
         run_case(request, _part(progress, _SHARES[0], _SHARES[1]))
         correction = _corrected(request)
-        result = run_case(request, _part(progress, _SHARES[2], 1.0))
+        result = run_case(replace(request, notes=_notes(given, correction)), _part(progress, _SHARES[2], 1.0))
         rank(out / CASES)
     if as_json:
         console.print_json({"ct": given.title, **result, "correction": None if correction is None else _facts(correction)})
@@ -99,6 +102,23 @@ def _corrected(request: RunRequest) -> Correction | None:
     return correct_worst(case, reference)
 
 
+def _notes(sample: Sample, correction: Correction | None) -> tuple[str, ...]:
+    """Return what the report says at its top: what this is, and what nobody looked at."""
+    about = f"A demonstration of the whole job. The CT is {sample.title}."
+    if correction is None:
+        return (about, "No correction was simulated in this run; those of an earlier run are in the table of revisions.")
+    return (about, f"One correction was simulated, nobody looked at it: {_told(correction)}. Its place is still among the hot spots.")
+
+
+def _told(correction: Correction) -> str:
+    spot = correction.spot
+    place = f"{spot.organ}, {spot.place}" if spot.place else spot.organ
+    change = (
+        "" if math.isnan(correction.before) else f"; Dice of the {spot.organ} {correction.before:.3f} before, {correction.after:.3f} after"
+    )
+    return f"{place}, {correction.voxels} voxels as in {correction.source}{change}"
+
+
 def _facts(correction: Correction) -> dict[str, Any]:
     place = correction.spot.place
     return {"organ": correction.spot.organ, "place": place, "source": correction.source, "voxels": correction.voxels}
@@ -108,13 +128,11 @@ def _tell(sample: Sample, result: dict[str, Any], correction: Correction | None)
     console.print_line(f"CT: {sample.title}")
     scores = sorted(result["organs"].items(), key=lambda item: -item[1]["heat_sum"])
     rows = [(organ, s["attention_mm3"] / 1000, s["expected_error_mm3"] / 1000, s["minutes_to_correct"]) for organ, s in scores]
-    console.print_table("Where to look first", ("organ", "attention ml", "expected error ml", "minutes"), rows)
-    if correction is not None:
-        spot = correction.spot
-        place = f"{spot.organ}, {spot.place}" if spot.place else spot.organ
-        console.print_line(f"simulated correction: {place}: {correction.voxels} voxels as in {correction.source}")
-        if not math.isnan(correction.before):
-            console.print_line(f"Dice of the {spot.organ}: {correction.before:.3f} before, {correction.after:.3f} after")
+    console.print_table("Where to look first (most attention first)", ("organ", "attention ml", "expected error ml", "minutes"), rows)
+    if correction is None:
+        console.print_line("no correction was simulated: nothing is marked, or the worst place was corrected before")
+    else:
+        console.print_line(f"simulated correction: {_told(correction)}")
     for key in ("case", "assembled", "report"):
-        console.print_line(f"{key}: {result[key]}")
+        console.print_line(f"{key}: {Path(result[key]).absolute()}")
     console.print_line("For demonstration only, not for clinical use.")

@@ -39,6 +39,7 @@ def write_report(
     evaluation: Evaluation | None = None,
     assembled: Mapping[str, Any] | None = None,
     reference_note: str = "",
+    notes: Sequence[str] = (),
 ) -> Path:
     """Write the report of a case; the same inputs give the same bytes. What is missing is said in it.
 
@@ -48,6 +49,7 @@ def write_report(
         evaluation: Agreement with a reference, from `evaluate_case`.
         assembled: The manifest of the assembled case.
         reference_note: What the reader must know of the reference, such as NETWORK_REFERENCE.
+        notes: What is said at the top, one paragraph each.
 
     Returns:
         `path`.
@@ -67,6 +69,7 @@ def write_report(
     priority = report_tables.priority_table(case, report.missing)
     body = [
         *_head(report),
+        *(paragraph(note, "notice") for note in notes),
         section("Labels", _overview(report)),
         section("What to check first", paragraph(_PRIORITY, "note") if priority else "", priority),
         section("Hot spots", *_hot_spots(report, spots)),

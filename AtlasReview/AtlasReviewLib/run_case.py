@@ -40,6 +40,8 @@ class RunRequest:
         dataset: Key of the dataset that the original labels are of, or None.
         reference: Reference label map on the CT's grid, or None.
         table: Label table of the reference.
+        reference_note: What the reader of the report must know of the reference.
+        notes: What the report says at its top, such as that a correction was simulated.
     """
 
     segment: SegmentRequest
@@ -49,6 +51,8 @@ class RunRequest:
     dataset: str | None = None
     reference: Path | None = None
     table: str | None = None
+    reference_note: str = AGREEMENT_NOTE
+    notes: tuple[str, ...] = ()
 
 
 def run_case(request: RunRequest, progress: ProgressCallback = ignore_progress) -> dict[str, Any]:
@@ -76,8 +80,10 @@ def run_case(request: RunRequest, progress: ProgressCallback = ignore_progress) 
     assembled = assemble_case(case, request.out / ASSEMBLED, request.version, dataset=request.dataset, force=wanted.force)
     progress(0.9, "report")
     evaluation = None if reference is None else evaluate_case(case, reference)
-    note = AGREEMENT_NOTE if reference is not None else ""
-    report = write_report(case, request.report, evaluation=evaluation, assembled=assembled.manifest, reference_note=note)
+    note = request.reference_note if reference is not None else ""
+    report = write_report(
+        case, request.report, evaluation=evaluation, assembled=assembled.manifest, reference_note=note, notes=request.notes
+    )
     return {
         "case": str(case.folder),
         "assembled": str(assembled.folder),

@@ -30,11 +30,18 @@ from AtlasSegmentLib.model_manifest import FILE, read_manifest
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.segment_case import SegmentOptions
 from AtlasSegmentLib.segment_request import SegmentRequest, read_region, segment_briefly
+from AtlasSegmentLib.starter_models import named_models
 from AtlasSegmentLib.volume_io import read_volume, strip_suffix
 
 # readable=False here and below: what cannot be read is said by our own readers, in one line and with the next step.
 ModelOption = Annotated[
-    list[Path], typer.Option("--model", readable=False, help="Model folder (with model.json); give it several times for several models.")
+    list[Path],
+    typer.Option(
+        "--model",
+        readable=False,
+        callback=named_models,
+        help="Model folder (with model.json), or the name of a starter model; give it several times for several models.",
+    ),
 ]
 RoiOption = Annotated[str | None, typer.Option("--roi", help='Slicer markups ROI file (.mrk.json), or "whole" for the whole image.')]
 SeriesOption = Annotated[str | None, typer.Option(help="SeriesInstanceUID (or its end) when a DICOM folder holds several.")]

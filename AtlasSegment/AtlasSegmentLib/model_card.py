@@ -60,8 +60,8 @@ def _cases(part: dict[str, Any], repeat: dict[str, Any]) -> str:
     names = part.get("names")
     if not isinstance(names, list) or not names:
         return ""
-    often = [str(name) for name in names if name in repeat]
-    others = [str(name) for name in names if name not in repeat]
+    often = [name for name in map(str, names) if name in repeat]
+    others = [name for name in map(str, names) if name not in repeat]
     more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
     return f"{len(names)} cases: " + ", ".join([*(f"{name} ({repeat[name]} times as often)" for name in often), *others[:_SHOWN]]) + more
 
@@ -71,4 +71,4 @@ def _dice(organs: dict[str, Any]) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, int | float) else ""
+    return f"{value:.3f}" if isinstance(value, float) or value in {0, 1} else ""

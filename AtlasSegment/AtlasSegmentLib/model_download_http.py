@@ -89,6 +89,9 @@ def opened(url: str, start: int = 0, validator: str = "", timeout: float = 60.0)
         raise _unreachable(error.reason, url) from error
     except ssl.SSLError as error:
         raise _unreachable(error, url) from error
+    except ValueError as error:  # urllib's word for a proxy that is no address
+        message = f"{shown(url)}: cannot be asked for ({error})."
+        raise ModelError(message, "Check the environment's http_proxy and https_proxy.") from error
     except (http.client.HTTPException, OSError) as error:
         message = f"{shown(url)}: the connection was cut ({_cause(error)})."
         raise CutError(message) from error

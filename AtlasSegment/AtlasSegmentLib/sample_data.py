@@ -6,16 +6,18 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from AtlasSegmentLib.errors import AtlasError, StorageError
+from AtlasSegmentLib.errors import AtlasError, ModelError, StorageError
+from AtlasSegmentLib.label_files import read_stated_labels
 from AtlasSegmentLib.model_catalogue import CatalogueFile
 from AtlasSegmentLib.model_download import Patience, download
 from AtlasSegmentLib.model_store_folders import data_folder
 from AtlasSegmentLib.phantom_files import PhantomRequest, write_phantom
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
+from AtlasSegmentLib.volume_io import read_volume
 
 Choice = Literal["auto", "download", "phantom"]
 CHOICES: tuple[Choice, ...] = ("auto", "download", "phantom")
@@ -90,15 +92,28 @@ def sample_ct(folder: Path, choice: Choice = "auto", progress: ProgressCallback 
         raise
     except AtlasError as error:
         if choice == "download":
-            raise
+            raise ModelError(error.message, "Without a network use --sample phantom, or a CT of your own (--ct).") from error
         _log.info("no sample CT from the network (%s); a phantom is taken", error.message)
         return phantom_sample(folder, progress)
     return Sample(found.path, CT_TITLE)
 
 
 def phantom_sample(folder: Path, progress: ProgressCallback = ignore_progress) -> Sample:
-    """Return the phantom with its exact labels, drawn unless it is there. Raises StorageError when the folder cannot be written."""
+    """Return the phantom with its exact labels, drawn unless it is there, whole. Raises StorageError when the folder cannot be written."""
     request = PhantomRequest(folder, PHANTOM_SEED, (PHANTOM_SPACING,) * 3)
-    write_phantom(request, progress)
     case = folder / request.name
-    return Sample(case / "ct.nii.gz", PHANTOM_TITLE, case / "reference_label.nii.gz")
+    sample = Sample(case / "ct.nii.gz", PHANTOM_TITLE, case / "reference_label.nii.gz")
+    drawn = write_phantom(request, progress)
+    if drawn is None and not _is_whole(sample):
+        _log.warning("%s: the phantom is damaged and is drawn again.", case)
+        write_phantom(replace(request, force=True), progress)
+    return sample
+
+
+def _is_whole(sample: Sample) -> bool:
+    try:
+        read_volume(sample.ct)
+        read_stated_labels(Path(str(sample.reference)), None)
+    except AtlasError:
+        return False
+    return True

@@ -17,6 +17,15 @@ def starter_folder() -> Path:
     return resource_path("Models") / FOLDER
 
 
+def named_models(paths: list[Path]) -> list[Path]:
+    """Return folders of models, where the name of a starter model means its folder unless a path is called so."""
+    return [starter_folder() / path if len(path.parts) == 1 and not path.exists() and _is_starter(path.name) else path for path in paths]
+
+
+def _is_starter(name: str) -> bool:
+    return (starter_folder() / name / FILE).is_file()
+
+
 def starter_models() -> tuple[Path, ...]:
     """Return the folders of the starter models, in order of name. Raises ModelError when this installation has none."""
     found = tuple(sorted(path.parent for path in starter_folder().glob(f"*/{FILE}")))

@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 from AtlasSegmentLib.errors import AtlasError, InputError
 from AtlasSegmentLib.export_table import table_paths
-from AtlasSegmentLib.files import read_json
+from AtlasSegmentLib.files import read_json, sha256_of
 from AtlasSegmentLib.label_files import table_of_file
 from AtlasSegmentLib.labels import LabelTable
 from AtlasSegmentLib.volume_io import strip_suffix, suffix_of
+from AtlasSegmentLib.voxel_sum import ct_sum
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -247,6 +248,9 @@ def split_cases(
         if name not in names:
             message = f"{name}: there is no case of this name."
             raise InputError(message, f"The cases are {', '.join(sorted(names)[:12])}.")
+    if both := sorted(set(val) & set(test)):
+        message = f"{both[0]}: is to be held out for validation and for the test."
+        raise InputError(message, "Name it once: what a network was chosen by cannot test it.")
     keys = [ct_key(case.ct) for case in cases]
     parts: dict[str, Part] = {}
     for case, key in zip(cases, keys, strict=True):
@@ -265,11 +269,9 @@ def split_cases(
 
 
 def ct_key(path: Path) -> str:
-    """Return what two copies of one CT share: the content of the file, or of the first slice of a DICOM folder."""
-    first = path if path.is_file() else next((file for file in sorted(path.rglob("*")) if file.is_file()), None)
-    digest = hashlib.sha256()
-    if first is not None:
-        with first.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
+    """Return what two copies of one CT share, whatever their format: see `voxel_sum`; of a file that cannot be read, its bytes."""
+    try:
+        return ct_sum(path)
+    except AtlasError:
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        return hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()

@@ -63,13 +63,14 @@ def pretrained_weights(folder: Path, rule: NetworkRule, targets: Targets, networ
     sources = [0, *(channels.get(name, -1) for name in targets.names)]
     result: dict[str, Any] = {}
     for name, own in network.state_dict().items():
-        old = weights.get(name)
-        if old is None:
+        old, by_organ = weights.get(name), name in getattr(network, "by_channel", {})
+        if old is None and by_organ:  # the other training had no deep supervision
             result[name] = own
-        elif name in getattr(network, "by_channel", {}):
-            result[name] = _by_organ(old, own.clone(), sources)
-        else:
-            result[name] = old
+            continue
+        if old is None or old.shape[by_organ:] != own.shape[by_organ:]:
+            message = f"{folder}: {SAFETENSORS} has no {name} of this network."
+            raise ModelError(message, "Give --pretrained a model folder that `atlas train` wrote, as it wrote it.")
+        result[name] = _by_organ(old, own.clone(), sources) if by_organ else old
     return result
 
 

@@ -22,11 +22,11 @@ from AtlasQualityLib.quality_manifest import TrainingCt, read_manifest, write_ma
 from AtlasQualityLib.quality_model import open_quality_model
 from AtlasQualityLib.quality_settings import SETTINGS, require_shapes, require_size, settings_sha256
 from AtlasQualityLib.quality_slices import axial
-from AtlasQualityLib.quality_training_cts import voxels_sha256
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import DatasetError, ModelError
 from AtlasSegmentLib.nifti import read_nifti, write_nifti
 from AtlasSegmentLib.volume import Volume
+from AtlasSegmentLib.voxel_sum import voxels_sha256
 from quality_random_model import write_plain_model
 
 

@@ -18,11 +18,12 @@ from AtlasQualityLib.quality_pairs_image import CaseImage, read_case
 from AtlasQualityLib.quality_pairs_names import KINDS, Misnamed, misnamed_masks
 from AtlasQualityLib.quality_pairs_store import build_pairs, case_folder_of, is_built, read_pairs
 from AtlasQualityLib.quality_slices import SliceRule, axial
-from AtlasQualityLib.quality_training_cts import training_ct, training_cts, voxels_sha256
+from AtlasQualityLib.quality_training_cts import training_ct, training_cts
 from AtlasSegmentLib.labels import LabelTable
 from AtlasSegmentLib.nifti import read_nifti, write_nifti
 from AtlasSegmentLib.train_random import generator
 from AtlasSegmentLib.volume import LabelVolume, Volume
+from AtlasSegmentLib.voxel_sum import voxels_sha256
 from quality_toys import write_toy_case
 
 OPTIONS = PairOptions(SliceRule(size=32), damages=0, slices=2, absent=0, misnamed=5)

@@ -118,4 +118,18 @@ def test_the_demo_does_the_whole_job_without_arguments_and_without_a_network(tmp
     assert {"liver", "lung", "vertebrae"} <= set(told["organs"])
     page = (tmp_path / "atlas-demo" / "report.html").read_text()
     assert "simulated reader" in page
+    assert "A demonstration of the whole job. The CT is a phantom drawn from formulas" in page
+    assert "One correction was simulated, nobody looked at it" in page
+    assert "exact labels" in page
     assert Path(told["assembled"], "combined_labels.nii.gz").is_file()
+
+
+def test_a_damaged_phantom_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample_data, "PHANTOM_SPACING", 8.0)
+    found = sample_ct(tmp_path, "phantom")
+    whole = found.ct.read_bytes()
+    for path in (found.ct, found.reference, found.ct.with_name("reference_label_labels.json")):
+        assert path is not None
+        path.write_bytes(path.read_bytes()[:100])
+        assert sample_ct(tmp_path, "phantom") == found
+        assert found.ct.read_bytes() == whole

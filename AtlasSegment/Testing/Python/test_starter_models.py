@@ -115,3 +115,15 @@ def test_an_installation_without_them_says_so(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(starter_models, "starter_folder", lambda: tmp_path)
     with pytest.raises(ModelError, match="no model was chosen"):
         starter_models.starter_models()
+
+
+def test_a_starter_model_can_be_given_by_its_name_unless_a_path_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    other = Path("models/starter-a")
+    assert starter_models.named_models([Path("starter-a"), other, Path("x")]) == [
+        starter_models.starter_folder() / "starter-a",
+        other,
+        Path("x"),
+    ]
+    Path("starter-a").mkdir()
+    assert starter_models.named_models([Path("starter-a")]) == [Path("starter-a")]

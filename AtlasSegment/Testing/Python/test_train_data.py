@@ -230,3 +230,19 @@ def test_copies_of_a_ct_are_never_in_two_parts(tmp_path: Path) -> None:
         split_cases(cases, val=["x"])
     with pytest.raises(InputError, match="left to train on"):
         split_cases(cases[:1], test=["a"])
+
+
+def test_one_ct_in_two_formats_is_one_ct_and_never_in_two_parts(tmp_path: Path) -> None:
+    import nibabel
+
+    for name, suffix in (("first", ".nii.gz"), ("second", ".nii")):
+        write_toy(tmp_path / name)
+        if suffix == ".nii":
+            image = nibabel.load(tmp_path / name / "ct.nii.gz")
+            nibabel.save(nibabel.as_closest_canonical(image), tmp_path / name / "ct.nii")
+            (tmp_path / name / "ct.nii.gz").unlink()
+    write_toy(tmp_path / "third", ct=toy()[0].with_array(toy()[0].array + np.int16(7)))
+    cases = find_train_cases([tmp_path])
+    assert {case.name: case.part for case in split_cases(cases, test=("second",))} == {"first": "test", "second": "test", "third": "train"}
+    with pytest.raises(InputError, match="first: is to be held out for validation and for the test"):
+        split_cases(cases, val=("first",), test=("first",))
