@@ -153,8 +153,8 @@ def test_the_slices_of_segae_are_found_in_order(tmp_path: Path, case: Path) -> N
     for part, name in (("train", "b"), ("train", "a"), ("val", "c")):
         folder = tmp_path / part / name
         folder.mkdir(parents=True)
-        shutil.copy(case / "ct.nii.gz", folder / "ct.nii.gz")
-        (folder / "ct.nii.gz").write_bytes((case / "ct.nii.gz").read_bytes() + b"\0" * len(name) * (ord(name) - 90))
+        ct = read_nifti(case / "ct.nii.gz")
+        write_nifti(folder / "ct.nii.gz", ct.with_array(ct.array + np.int16(ord(name))))  # another CT
         shutil.copy(case / "reference_label.nii.gz", folder / "label.nii.gz")
         for number in (2, 10):
             mask = folder / "liver_7" / f"epoch{number}.nii.gz"
