@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,9 +12,11 @@ from AtlasQualityLib.quality_embedding import text_embedding
 from AtlasQualityLib.quality_manifest import ONNX, read_manifest
 from AtlasQualityLib.quality_model import open_quality_model, shipped_model
 from AtlasQualityLib.quality_predict import MaskQuality, predict_quality
+from AtlasQualityLib.quality_training_cts import training_ct
 from AtlasSegmentLib.phantom import PhantomCase, phantom
 from AtlasSegmentLib.sparse import from_dense
 from AtlasSegmentLib.volume import Array
+from AtlasSegmentLib.volume_io import read_volume
 
 ORGANS = ("liver", "spleen", "kidney_left", "kidney_right", "aorta")
 
@@ -83,3 +87,13 @@ def test_exchanged_sides_make_good_masks_bad(unseen: PhantomCase) -> None:
     right = predicted(unseen, {side: good[side] for side in sides})
     wrong = predicted(unseen, dict(zip(sides, (good[side] for side in reversed(sides)), strict=True)))
     assert all(wrong[side].dice < right[side].dice - 0.15 for side in sides)
+
+
+def test_it_knows_the_ct_that_it_was_trained_on_in_any_order_of_voxels(shared_data: Path) -> None:
+    manifest = read_manifest(shipped_model())
+    torso = read_volume(shared_data / "data" / "torso-3mm" / "ct.nii.gz")
+    for code in ("RAS", "PIL"):
+        found = training_ct(torso.reoriented(code), manifest)
+        assert found is not None
+        assert (found.name, found.part) == ("torso-3mm", "train")
+    assert training_ct(read_volume(shared_data / "data" / "slab-dicom" / "dicom"), manifest) is None
