@@ -61,7 +61,7 @@ def load_sample(name: str) -> Any:
     import SampleData
 
     register_samples()
-    return load_phantom() if name == PHANTOM else SampleData.SampleDataLogic().download_sample(name)
+    return load_phantom() if name == PHANTOM else SampleData.SampleDataLogic().downloadSample(name)
 
 
 def load_phantom(_source: Any = None) -> Any:
