@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from AtlasQualityLib.quality_slices import axial
 from AtlasSegmentLib.volume import Volume
-from AtlasSegmentLib.voxel_sum import voxels_sha256
+from AtlasSegmentLib.voxel_sum import volume_sum
 
 if TYPE_CHECKING:
     from AtlasQualityLib.quality_manifest import QualityManifest, TrainingCt
@@ -20,7 +19,7 @@ def training_ct(ct: Volume, manifest: QualityManifest) -> TrainingCt | None:
     """Return the CT of a model's training that this one is; None when it is none, or the model does not say."""
     if not manifest.training_cts:
         return None
-    mark = voxels_sha256(axial(ct.reoriented("LPS").array))
+    mark = volume_sum(ct)
     return next((one for one in manifest.training_cts if one.voxels_sha256 == mark), None)
 
 

@@ -32,7 +32,7 @@ from AtlasSegmentLib.devices import Device
 from AtlasSegmentLib.errors import AtlasError, InputError
 from AtlasSegmentLib.files import write_text
 from AtlasSegmentLib.names import safe_name
-from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress, part_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -111,7 +111,7 @@ def train_quality(
     safe_name(out.absolute().name, "name of a quality model")
     embedding: Embedding = read_embeddings(options.embeddings) if options.embeddings else text_embedding
     with open_ranks(options.device) as ranks:
-        cases, failed = _cases(data, out, options, ranks, _part_of(progress, 0.0, _BUILD_SHARE))
+        cases, failed = _cases(data, out, options, ranks, part_of(progress, 0.0, _BUILD_SHARE))
         pairs = read_pairs(_examples(out, options), cases)
         _check_names(pairs, embedding)
         steps: list[float] = []
@@ -122,7 +122,7 @@ def train_quality(
             ranks,
             embedding=embedding,
             resume=options.resume,
-            progress=_noting(steps, _part_of(progress, _BUILD_SHARE, 0.98)),
+            progress=_noting(steps, part_of(progress, _BUILD_SHARE, 0.98)),
         )
         if not ranks.is_first:
             return None
@@ -132,10 +132,6 @@ def train_quality(
         card = _finish(_Trained(network, done, pairs, embedding, len(cases)), out, options)
     progress(1.0, "done")
     return RunResult(out, card, failed)
-
-
-def _part_of(progress: ProgressCallback, low: float, high: float) -> ProgressCallback:
-    return lambda share, text: progress(low + (high - low) * share, text)
 
 
 def _noting(steps: list[float], progress: ProgressCallback) -> ProgressCallback:

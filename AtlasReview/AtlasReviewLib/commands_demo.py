@@ -18,8 +18,8 @@ from AtlasSegmentLib.devices import DEVICES, device_of
 from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.label_files import read_stated_labels
 from AtlasSegmentLib.labels import table_names
-from AtlasSegmentLib.progress import ProgressCallback
-from AtlasSegmentLib.sample_data import CHOICES, Choice, Sample, sample_ct, sample_folder
+from AtlasSegmentLib.progress import part_of
+from AtlasSegmentLib.sample_data import CHOICES, Sample, sample_ct, sample_folder
 from AtlasSegmentLib.segment_case import SegmentOptions
 from AtlasSegmentLib.segment_request import SegmentRequest, read_region
 from AtlasSegmentLib.starter_models import starter_models
@@ -55,22 +55,21 @@ def demo_command(
 
     Example: atlas demo
     """
-    if sample not in CHOICES:
+    choice = next((known for known in CHOICES if known == sample), None)
+    if choice is None:
         message = f"--sample {sample!r} is not known."
         raise InputError(message, f"Use one of {', '.join(CHOICES)}.")
     models = tuple(model) or starter_models()
     with console.progress_bar("demo") as progress:
-        given = (
-            Sample(ct, str(ct), reference) if ct is not None else _sample(CHOICES[CHOICES.index(sample)], _part(progress, 0, _SHARES[0]))
-        )
+        given = Sample(ct, str(ct), reference) if ct is not None else sample_ct(sample_folder(), choice, part_of(progress, 0, _SHARES[0]))
         options = SegmentOptions(read_region(roi), all_entropies=True)  # attention for lungs and vertebrae, too
         case = new_case(out / CASES, case_name_of(given.ct, None if ct is not None else _name(given)))
         segment = SegmentRequest(case, given.ct, models, options, device=device_of(device))
         note = AGREEMENT_NOTE if ct is not None else _EXACT
         request = RunRequest(segment, out, out / _REPORT, reference=given.reference, table=table, reference_note=note)
-        run_case(request, _part(progress, _SHARES[0], _SHARES[1]))
+        run_case(request, part_of(progress, _SHARES[0], _SHARES[1]))
         correction = _corrected(request)
-        result = run_case(replace(request, notes=_notes(given, correction)), _part(progress, _SHARES[2], 1.0))
+        result = run_case(replace(request, notes=_notes(given, correction)), part_of(progress, _SHARES[2], 1.0))
         rank(out / CASES)
     if as_json:
         console.print_json({"ct": given.title, **result, "correction": None if correction is None else _facts(correction)})
@@ -78,15 +77,6 @@ def demo_command(
         _tell(given, result, correction)
     if open_report:
         typer.launch(str(out / _REPORT))
-
-
-def _part(progress: ProgressCallback, low: float, high: float) -> ProgressCallback:
-    return lambda share, text: progress(low + (high - low) * share, text)
-
-
-def _sample(text: str, progress: ProgressCallback) -> Sample:
-    choice: Choice = next(known for known in CHOICES if known == text)
-    return sample_ct(sample_folder(), choice, progress)
 
 
 def _name(sample: Sample) -> str:

@@ -53,8 +53,8 @@ def main() -> None:
         if "--json" in sys.argv:
             console.print_json({"error": error.message, "remedy": error.remedy})
         console.fail(error)
-    except SystemExit as ended:  # Typer makes one of Ctrl-C, silently; trainings say themselves how they go on
-        if ended.code == console.EXIT_INTERRUPTED and "train" not in sys.argv[1:3]:
+    except SystemExit as ended:
+        if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):  # Typer ends at Ctrl-C without a word
             console.print_error("interrupted; run the same command again to go on.")
         raise
     except BrokenPipeError:  # the reader of our output has left, such as `atlas info | head`

@@ -11,7 +11,7 @@ from AtlasSegmentLib.model_check import CheckReport
 from AtlasSegmentLib.model_facts import KIND_TITLES, short_license, size_text
 from AtlasSegmentLib.model_store_index import KnownModel
 from AtlasSegmentLib.model_store_record import Installed
-from AtlasSegmentLib.starter_models import starter_folder
+from AtlasSegmentLib.starter_models import came_along
 
 COLUMNS = ("name", "what", "kind", "structures", "license", "size", "state")
 
@@ -26,7 +26,7 @@ def catalogue_row(entry: CatalogueEntry, known: KnownModel | None) -> tuple[str,
 def local_row(known: KnownModel) -> tuple[str, ...]:
     """Return the row of a model that the catalogue does not have."""
     facts = known.facts
-    elsewhere = "came along" if facts.path.is_relative_to(starter_folder().resolve()) else "found"
+    elsewhere = "came along" if came_along(facts.path) else "found"
     state = "cannot be used" if facts.problem else "installed" if known.stored else "in your list" if known.own else elsewhere
     title = facts.title or str(facts.path)
     return (known.name, title, facts.kind, str(len(facts.organs) or ""), facts.short_license, size_text(facts.size), state)

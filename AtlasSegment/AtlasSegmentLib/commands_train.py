@@ -172,10 +172,10 @@ def resumable(*, tell: bool = True) -> Iterator[None]:
     """Say at Ctrl-C how the training goes on, unless another process of it does, and leave with exit code 130."""
     try:
         yield
-    except KeyboardInterrupt as interrupted:
+    except KeyboardInterrupt:
         if tell:
             console.print_error("interrupted; run the same command with --resume to go on.")
-        raise typer.Exit(console.EXIT_INTERRUPTED) from interrupted
+        raise typer.Exit(console.EXIT_INTERRUPTED) from None  # told: the program says nothing more
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from AtlasSegmentLib.model_kinds import describe_model
 from AtlasSegmentLib.model_list import ListedModel, ModelList, folders_named
 from AtlasSegmentLib.packages import TORCH
 from AtlasSegmentLib.panel_packages import canGetTorch
-from AtlasSegmentLib.starter_models import starter_folder
+from AtlasSegmentLib.starter_models import came_along, starter_folder
 
 _COLUMNS = 4
 
@@ -73,10 +73,8 @@ class ModelSection:
 
     def firstChoice(self) -> list[str]:
         """Return what to check in a new scene: the models that come along, as long as there are no others."""
-        shipped = shippedFolders()
-        comes = [model for model in self._list.models() if any(model.facts.path.is_relative_to(folder.resolve()) for folder in shipped)]
-        others = len(self._list.models()) > len(comes)
-        return [] if others else [str(model.facts.path) for model in comes if model.facts.usable]
+        models = [model.facts for model in self._list.models()]
+        return [str(facts.path) for facts in models if facts.usable] if all(came_along(facts.path) for facts in models) else []
 
     def checkedFacts(self) -> list[ModelFacts]:
         """Return what was last seen of the checked models."""

@@ -10,3 +10,8 @@ ProgressCallback = Callable[[float, str], None]
 
 def ignore_progress(fraction: float, message: str) -> None:
     """Report nothing."""
+
+
+def part_of(progress: ProgressCallback, low: float, high: float) -> ProgressCallback:
+    """Return a callback for a part of some work, whose finished share 0..1 is shown as low..high of the whole."""
+    return lambda share, text: progress(low + (high - low) * share, text)

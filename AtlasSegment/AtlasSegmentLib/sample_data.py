@@ -15,7 +15,7 @@ from AtlasSegmentLib.label_files import read_stated_labels
 from AtlasSegmentLib.model_catalogue import CatalogueFile
 from AtlasSegmentLib.model_download import Patience, download
 from AtlasSegmentLib.model_store_folders import data_folder
-from AtlasSegmentLib.phantom_files import PhantomRequest, write_phantom
+from AtlasSegmentLib.phantom_files import REFERENCE, PhantomRequest, write_phantom
 from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
 from AtlasSegmentLib.volume_io import read_volume
 
@@ -102,18 +102,18 @@ def phantom_sample(folder: Path, progress: ProgressCallback = ignore_progress) -
     """Return the phantom with its exact labels, drawn unless it is there, whole. Raises StorageError when the folder cannot be written."""
     request = PhantomRequest(folder, PHANTOM_SEED, (PHANTOM_SPACING,) * 3)
     case = folder / request.name
-    sample = Sample(case / "ct.nii.gz", PHANTOM_TITLE, case / "reference_label.nii.gz")
+    ct, reference = case / "ct.nii.gz", case / REFERENCE
     drawn = write_phantom(request, progress)
-    if drawn is None and not _is_whole(sample):
+    if drawn is None and not _is_whole(ct, reference):
         _log.warning("%s: the phantom is damaged and is drawn again.", case)
         write_phantom(replace(request, force=True), progress)
-    return sample
+    return Sample(ct, PHANTOM_TITLE, reference)
 
 
-def _is_whole(sample: Sample) -> bool:
+def _is_whole(ct: Path, reference: Path) -> bool:
     try:
-        read_volume(sample.ct)
-        read_stated_labels(Path(str(sample.reference)), None)
+        read_volume(ct)
+        read_stated_labels(reference, None)
     except AtlasError:
         return False
     return True

@@ -26,6 +26,11 @@ def _is_starter(name: str) -> bool:
     return (starter_folder() / name / FILE).is_file()
 
 
+def came_along(folder: Path) -> bool:
+    """Tell whether a model folder is one of those that come with the program."""
+    return folder.is_relative_to(starter_folder().resolve())
+
+
 def starter_models() -> tuple[Path, ...]:
     """Return the folders of the starter models, in order of name. Raises ModelError when this installation has none."""
     found = tuple(sorted(path.parent for path in starter_folder().glob(f"*/{FILE}")))

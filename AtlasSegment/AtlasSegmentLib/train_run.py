@@ -14,7 +14,7 @@ from AtlasSegmentLib.errors import InputError
 from AtlasSegmentLib.files import sha256_of
 from AtlasSegmentLib.model_manifest import FILE
 from AtlasSegmentLib.names import safe_name
-from AtlasSegmentLib.progress import ProgressCallback, ignore_progress
+from AtlasSegmentLib.progress import ProgressCallback, ignore_progress, part_of
 from AtlasSegmentLib.train_card import Trained, write_model
 from AtlasSegmentLib.train_cases import PARTS, Part, TrainCase, find_train_cases, split_cases
 from AtlasSegmentLib.train_cubes import Cube, CubeRule, make_cubes
@@ -70,7 +70,7 @@ def train_model(data: Sequence[str | Path], out: Path, options: TrainOptions, pr
     _check_repeat(cases, options)
     rule = CubeRule(options.targets, options.spacing)
     cubes, failed = make_cubes(
-        cases, rule, options.cubes or out / TRAINING / CUBES, jobs=options.jobs, progress=_part(progress, 0.0, _CUBE_SHARE)
+        cases, rule, options.cubes or out / TRAINING / CUBES, jobs=options.jobs, progress=part_of(progress, 0.0, _CUBE_SHARE)
     )
     for outcome in failed:
         _log.error("%s: cannot be used: %s %s", outcome.name, outcome.error, outcome.remedy)
@@ -84,18 +84,14 @@ def train_model(data: Sequence[str | Path], out: Path, options: TrainOptions, pr
         start=start,
         start_mark=mark,
         resume=options.resume,
-        progress=_part(progress, _CUBE_SHARE, _TRAINED),
+        progress=part_of(progress, _CUBE_SHARE, _TRAINED),
     )
     used = [case for case in cases if case.name in cubes]
-    card = write_model(Trained(network, done, used, cubes), out, options, _part(progress, _TRAINED, 1.0))
+    card = write_model(Trained(network, done, used, cubes), out, options, part_of(progress, _TRAINED, 1.0))
     if options.cubes is None:
         shutil.rmtree(out / TRAINING / CUBES, ignore_errors=True)  # large, and made again should they be needed
     progress(1.0, "done")
     return TrainResult(out, card, failed)
-
-
-def _part(progress: ProgressCallback, low: float, high: float) -> ProgressCallback:
-    return lambda share, text: progress(low + (high - low) * share, text)
 
 
 def _check(out: Path, options: TrainOptions) -> None:

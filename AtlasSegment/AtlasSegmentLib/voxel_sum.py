@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from AtlasSegmentLib.volume import Array
+from AtlasSegmentLib.volume import Array, Volume
 from AtlasSegmentLib.volume_io import read_volume
 
 _LOW, _HIGH = -1024, 3071
@@ -32,6 +32,11 @@ def voxels_sha256(ct: Array) -> str:
     return digest.hexdigest()
 
 
+def volume_sum(ct: Volume) -> str:
+    """Return the sum of a CT."""
+    return voxels_sha256(ct.reoriented("LPS").array.transpose(2, 1, 0))
+
+
 def ct_sum(path: Path) -> str:
     """Return the sum of a CT's file or DICOM folder. Raises InputError when it cannot be read."""
-    return voxels_sha256(read_volume(path).reoriented("LPS").array.transpose(2, 1, 0))
+    return volume_sum(read_volume(path))

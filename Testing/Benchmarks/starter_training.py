@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from quality_training import SPACINGS
 from scipy import ndimage
 
 from AtlasQualityLib.average import average_case
@@ -55,7 +56,6 @@ from AtlasSegmentLib.volume_io import read_label_volume, read_volume
 ORGANS = ("spleen", "liver", "kidney_left", "kidney_right", "stomach", "pancreas", "gall_bladder", "aorta", "postcava", "lung", "vertebrae")
 JUDGED = ("liver", "spleen", "kidney_left", "kidney_right", "lung", "aorta", "vertebrae")
 PHANTOMS, VALIDATION = 24, ("phantom-005", "phantom-011")
-SPACINGS = ((3.0, 3.0, 3.0), (2.0, 2.0, 3.0), (1.5, 1.5, 5.0), (2.5, 2.5, 2.5))
 CHEST_ROI = Roi(np.array([0.0, -110.0, -606.0]), np.eye(3), np.array([324.0, 246.0, 156.0]))
 DOUBT_MM = 8.0
 """Around voxels on which the real networks disagree: nothing is said of what lies so near and is no organ."""

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from AtlasQualityLib import tasks
-from AtlasQualityLib.commands_quality import quality_app
 from AtlasQualityLib.phantom_case import phantom_organ, write_phantom_case
 from AtlasQualityLib.quality_card import card_lines
 from AtlasQualityLib.quality_manifest import read_manifest, write_manifest
@@ -21,6 +19,7 @@ from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import DatasetError, InputError
 from AtlasSegmentLib.nifti import read_nifti, write_nifti
 from AtlasSegmentLib.volume import Volume
+from quality_program import run
 from quality_random_model import write_plain_model
 
 CLASSES = {"liver": 6, "spleen": 1}
@@ -38,14 +37,6 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         case = write_phantom_case(folder / name)
         tasks.average_files(str(case.folder))
     return folder
-
-
-def run(*arguments: object) -> str:
-    done = CliRunner().invoke(quality_app(), [str(argument) for argument in arguments])
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 def test_predict_lists_the_worst_first_and_writes_segaes_table(dataset: Path, model: Path, tmp_path: Path) -> None:

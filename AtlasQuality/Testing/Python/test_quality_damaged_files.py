@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from AtlasQualityLib import tasks
-from AtlasQualityLib.commands_quality import quality_app
 from AtlasQualityLib.phantom_case import write_phantom_case
 from AtlasQualityLib.quality_pairs import PairOptions
 from AtlasQualityLib.quality_pairs_find import PairSource, find_pairs
@@ -21,18 +19,11 @@ from AtlasQualityLib.quality_pairs_store import build_pairs, case_folder_of, is_
 from AtlasQualityLib.quality_slices import SliceRule
 from AtlasSegmentLib.case_folder import CaseFolder
 from AtlasSegmentLib.errors import DatasetError, InputError
+from quality_program import run
 from quality_random_model import write_plain_model
 from quality_toys import write_toy_case
 
 OPTIONS = PairOptions(SliceRule(size=32), damages=0, slices=3, absent=0, misnamed=0)
-
-
-def run(*arguments: object) -> str:
-    done = CliRunner().invoke(quality_app(), [str(argument) for argument in arguments])
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
