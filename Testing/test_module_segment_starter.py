@@ -40,6 +40,14 @@ def test_a_sample_and_apply_give_organs_without_any_other_choice(
     assert value_of_segment(nodes[0], "liver") > 0
 
 
+def test_what_they_are_for_is_said_before_apply_as_long_as_one_is_checked(user: SegmentPanelUser) -> None:
+    user.check("starter-b", False)
+    assert "starter-a, starter-c: Demonstration only, not for clinical use." in user.ui.modelDescriptionLabel.text
+    for name in ("starter-a", "starter-c"):
+        user.check(name, False)
+    assert "clinical" not in user.ui.modelDescriptionLabel.text
+
+
 def test_they_are_not_the_users_own_and_cannot_be_removed(user: SegmentPanelUser) -> None:
     tree = user.ui.modelTree
     tree.setCurrentItem(tree.topLevelItem(0))

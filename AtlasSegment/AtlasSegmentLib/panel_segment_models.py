@@ -151,6 +151,7 @@ class ModelSection:
         checked = [path for path, item in self._items.items() if item.checkState(0) == qt.Qt.Checked and self._isCheckable(item)]
         if checked != self._checked:
             self._checked = checked
+            self._describe()
             self._onChanged()
 
     @staticmethod
@@ -182,7 +183,8 @@ class ModelSection:
         if model is not None:
             self._ui.modelDescriptionLabel.setText(description(model.facts))
         elif self._models:
-            self._ui.modelDescriptionLabel.setText(_("Check the models to run; select one to read about it."))
+            lines = [_("Check the models to run; select one to read about it."), *cautions(self.checkedFacts())]
+            self._ui.modelDescriptionLabel.setText("\n".join(lines))
         else:
             self._ui.modelDescriptionLabel.setText(_("No models yet. Press Add model… and choose a model folder."))
 
